@@ -1,0 +1,94 @@
+package engineio
+
+import (
+	"log/slog"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/rs/cors"
+)
+
+// Names of the transports, as in the query parameter "transport".
+const (
+	Polling   = "polling"
+	WebSocket = "websocket"
+)
+
+// Options configures a [Server]. The zero value means the reference implementation's defaults.
+type Options struct {
+	// PingInterval is the time between a pong and the next ping. Zero means 25 s.
+	PingInterval time.Duration
+	// PingTimeout is how long a client may take to answer a ping before its session is closed. Zero means 20 s.
+	PingTimeout time.Duration
+	// UpgradeTimeout bounds an upgrade from polling to WebSocket. Zero means 10 s.
+	UpgradeTimeout time.Duration
+	// CloseTimeout bounds the orderly close of a session: flushing what is queued and waiting for the client's own
+	// close. Zero means 5 s.
+	CloseTimeout time.Duration
+	// MaxHTTPBufferSize is the largest message (WebSocket) or request body (polling) accepted, in bytes.
+	// Zero means 1,000,000.
+	MaxHTTPBufferSize int
+	// MaxQueueBytes bounds what may wait in a session's outbound queue, in bytes. A session past it is closed with
+	// ReasonSlowConsumer. One message is always accepted, whatever its size. Zero means 4 MiB.
+	MaxQueueBytes int
+	// Transports lists the transports that are served. Nil means polling and WebSocket.
+	Transports []string
+	// DisableUpgrades refuses upgrades from polling to WebSocket (the reference's allowUpgrades: false).
+	DisableUpgrades bool
+	// Cookie, when set, is sent with the answer to a polling handshake, its value replaced by the session id
+	// (the reference's cookie option). Nil means no cookie.
+	Cookie *http.Cookie
+	// AllowEIO3 serves clients of protocol v3 too, that is of Socket.IO 2.x.
+	AllowEIO3 bool
+	// PerMessageDeflate compresses WebSocket messages for clients that offer it. Nil means off: it costs CPU time.
+	PerMessageDeflate *PerMessageDeflate
+	// HTTPCompressionThreshold is the smallest answer to a poll that is compressed with gzip for clients that accept it,
+	// in bytes. Zero means CompressionThreshold, a negative number turns it off.
+	HTTPCompressionThreshold int
+	// CORS answers cross-origin requests. Nil means no CORS headers: browsers then allow the same origin alone.
+	CORS *cors.Options
+	// AllowRequest decides on each handshake. An error refuses it with code 4 and the error's text, which the client
+	// sees. It may block; the request's context ends when the client goes away. Nil allows all.
+	AllowRequest func(r *http.Request) error
+	// InitialHeaders may change the response headers of a polling handshake, Headers those of every other response of
+	// the polling transport and of a WebSocket handshake (the reference's initial_headers and headers events).
+	InitialHeaders func(h http.Header, r *http.Request)
+	Headers        func(h http.Header, r *http.Request)
+	// InitialPacket, when not empty, is a text message that is sent with the handshake.
+	InitialPacket string
+	// ConnectionError is told of each request that was refused (the reference's connection_error event).
+	ConnectionError func(r *http.Request, code ErrorCode, err error)
+	// Logger receives what an operator should know: panics of handlers. Nil means slog.Default().
+	Logger *slog.Logger
+}
+
+func (o *Options) withDefaults() Options {
+	var opts Options
+	if o != nil {
+		opts = *o
+	}
+	setDefault(&opts.PingInterval, 25*time.Second)
+	setDefault(&opts.PingTimeout, 20*time.Second)
+	setDefault(&opts.UpgradeTimeout, 10*time.Second)
+	setDefault(&opts.CloseTimeout, 5*time.Second)
+	setDefault(&opts.MaxHTTPBufferSize, 1_000_000)
+	setDefault(&opts.MaxQueueBytes, 4<<20)
+	setDefault(&opts.HTTPCompressionThreshold, CompressionThreshold)
+	opts.PerMessageDeflate = opts.PerMessageDeflate.withDefaults()
+	if opts.Transports == nil {
+		opts.Transports = []string{Polling, WebSocket}
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.Default()
+	}
+	return opts
+}
+
+func setDefault[T ~int | ~int64](v *T, d T) {
+	if *v == 0 {
+		*v = d
+	}
+}
+
+func (o *Options) serves(transport string) bool { return slices.Contains(o.Transports, transport) }

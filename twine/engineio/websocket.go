@@ -1,0 +1,245 @@
+package engineio
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gobwas/ws"
+)
+
+// Packets and frames that all sessions share.
+var (
+	packetOfPing  = newPacket(packetPing, "")
+	packetOfClose = newPacket(packetClose, "")
+	packetOfNoop  = newPacket(packetNoop, "")
+	packetOfProbe = newPacket(packetPong, "probe")
+
+	closeNormal        = closeFrame(ws.StatusNormalClosure)
+	closeProtocolError = closeFrame(ws.StatusProtocolError)
+	closeInvalidData   = closeFrame(ws.StatusInvalidFramePayloadData)
+	closeTooLarge      = closeFrame(ws.StatusMessageTooBig)
+)
+
+func closeFrame(code ws.StatusCode) *Message {
+	return newControl(ws.MustCompileFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(code, ""))))
+}
+
+// errClosedByPeer ends the reading of a connection whose client sent a close frame.
+var errClosedByPeer = errors.New("engineio: WebSocket closed by the client")
+
+// frameReader parses frame headers without allocating.
+type frameReader struct {
+	src    bytes.Reader
+	header [ws.MaxHeaderSize]byte
+}
+
+// next returns the header of the first frame of b and the length of the header, or io.ErrUnexpectedEOF when b is too
+// short for it.
+func (r *frameReader) next(b []byte) (ws.Header, int, error) {
+	r.src.Reset(b)
+	h, err := ws.ReadHeaderBuffer(&r.src, r.header[:])
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return h, len(b) - r.src.Len(), err
+}
+
+// readLoop is the one goroutine of a WebSocket connection. It ends when the connection does.
+func (s *Session) readLoop(c *conn, first []byte) {
+	defer s.server.sessions.Done()
+	defer c.close()
+	c.left = first
+	buf, err := readBuffers.Get().(*readBuffer), error(nil)
+	for n := 0; err == nil; {
+		err = s.handleRead(c, buf, n)
+		if err == nil {
+			buf, n, err = c.read()
+		}
+	}
+	s.readFailed(c, err)
+}
+
+// handleRead handles the first n bytes of buf and gives it back.
+func (s *Session) handleRead(c *conn, buf *readBuffer, n int) error {
+	defer readBuffers.Put(buf)
+	defer s.server.guardSession(s)
+	return s.readFrames(c, &buf.frameReader, buf.b[:n])
+}
+
+// readFailed ends what c carried: the session, or the upgrade that c was to complete.
+func (s *Session) readFailed(c *conn, err error) {
+	s.mu.Lock()
+	if c == s.probe {
+		s.probe = nil
+	}
+	current := c == s.ws
+	s.mu.Unlock()
+	if !current {
+		return
+	}
+	switch {
+	case errors.Is(err, errClosedByPeer), errors.Is(err, io.EOF):
+		s.endLocking(ReasonTransportClose, nil)
+	case errors.Is(err, errTooLarge), errors.Is(err, errProtocol), errors.Is(err, errInflate), errors.Is(err, errUTF8), errors.Is(err, errHeartbeat),
+		errors.Is(err, errPacket), errors.As(err, new(errorOf)):
+		reason, frame := failure(err)
+		s.closeWith(reason, err, frame)
+		s.drainInput(c)
+		s.endLocking(reason, err)
+	default:
+		// A reset connection is what a cut cable or a killed client looks like.
+		s.endLocking(ReasonTransportClose, err)
+	}
+}
+
+// drainInput reads and drops what the client still sends after the server has begun to close, so that closing the
+// socket does not reset the connection under the close frame. The session's deadline bounds it.
+func (s *Session) drainInput(c *conn) {
+	for {
+		buf, _, err := c.read()
+		if err != nil {
+			return
+		}
+		readBuffers.Put(buf)
+	}
+}
+
+// readFrames handles the bytes b, which follow those in c.left, and keeps what is not a whole frame yet.
+func (s *Session) readFrames(c *conn, fr *frameReader, b []byte) error {
+	if len(c.left) > 0 {
+		c.left = append(c.left, b...)
+		b = c.left
+	}
+	for len(b) > 0 {
+		h, n, err := fr.next(b)
+		if err == io.ErrUnexpectedEOF {
+			break
+		}
+		if err != nil || ws.CheckHeader(h, c.frameState()) != nil || !c.validRsv(h) {
+			return errProtocol
+		}
+		if !h.OpCode.IsControl() && h.Length > int64(s.server.opts.MaxHTTPBufferSize-len(c.parts)) {
+			return errTooLarge
+		}
+		end := n + int(h.Length)
+		if len(b) < end {
+			break
+		}
+		payload := b[n:end:end]
+		ws.Cipher(payload, h.Mask, 0)
+		b = b[end:]
+		if err := s.frame(c, h, payload); err != nil {
+			return err
+		}
+	}
+	switch {
+	case len(b) == 0:
+		c.left = nil
+	case len(c.left) > 0 && &b[0] == &c.left[0]:
+		// Still the same incomplete frame.
+	default:
+		c.left = append([]byte(nil), b...)
+	}
+	return nil
+}
+
+func (c *conn) frameState() ws.State {
+	state := ws.StateServerSide
+	if c.partOp != 0 {
+		state |= ws.StateFragmented
+	}
+	if c.deflate {
+		state |= ws.StateExtended
+	}
+	return state
+}
+
+// validRsv allows RSV1 on the first frame of a message, if compression was negotiated (RFC 7692, 6).
+func (c *conn) validRsv(h ws.Header) bool {
+	return h.Rsv == 0 || c.deflate && h.Rsv == 0x4 && h.OpCode.IsData() && h.OpCode != ws.OpContinuation
+}
+
+// frame handles one frame whose header was checked.
+func (s *Session) frame(c *conn, h ws.Header, payload []byte) error {
+	switch h.OpCode {
+	case ws.OpPing:
+		pong := newControl(ws.MustCompileFrame(ws.NewPongFrame(payload)))
+		s.mu.Lock()
+		if c == s.ws && s.state == stateOpen {
+			_ = s.enqueue([]*Message{pong})
+		}
+		s.mu.Unlock()
+		return nil
+	case ws.OpPong:
+		return nil
+	case ws.OpClose:
+		s.answerClose(c, payload)
+		return errClosedByPeer
+	case ws.OpContinuation:
+		c.parts = append(c.parts, payload...)
+		if !h.Fin {
+			return nil
+		}
+		op, message, deflated := c.partOp, c.parts, c.partDeflated
+		c.partOp, c.parts, c.partDeflated = 0, nil, false
+		return s.webSocketMessage(c, op, message, deflated)
+	}
+	if !h.Fin {
+		c.partOp, c.parts, c.partDeflated = h.OpCode, append([]byte(nil), payload...), rsv1(h)
+		return nil
+	}
+	return s.webSocketMessage(c, h.OpCode, payload, rsv1(h))
+}
+
+func (s *Session) webSocketMessage(c *conn, op ws.OpCode, message []byte, deflated bool) error {
+	if deflated {
+		var err error
+		if message, err = inflate(message, s.server.opts.MaxHTTPBufferSize); err != nil {
+			return err
+		}
+	}
+	if op == ws.OpText && !utf8.Valid(message) {
+		return errUTF8
+	}
+	s.mu.Lock()
+	probing := c == s.probe
+	open := c == s.ws && s.state == stateOpen
+	s.mu.Unlock()
+	switch {
+	case probing:
+		return s.probePacket(c, op, message)
+	case open:
+		if s.v3 {
+			return s.receiveV3(message, op == ws.OpBinary)
+		}
+		return s.receive(message, op == ws.OpBinary)
+	}
+	return nil // the session is closing: only the close frame still matters
+}
+
+// answerClose sends the close frame that RFC 6455, 5.5.1 asks for, behind what is queued already, if it can be written
+// at once.
+func (s *Session) answerClose(c *conn, payload []byte) {
+	var body []byte
+	if len(payload) >= 2 {
+		code, _ := ws.ParseCloseFrameData(payload)
+		body = ws.NewCloseFrameBody(code, "")
+	}
+	frame := ws.MustCompileFrame(ws.NewCloseFrame(body))
+	s.mu.Lock()
+	idle := !s.scheduled && len(s.queue) == 0
+	s.mu.Unlock()
+	switch {
+	case !idle: // the client wants to leave; it does not wait for the answer
+	case c.nonblocking():
+		var w rawWriter
+		w.init()
+		_, _ = w.write(c, frame)
+	default:
+		_ = c.nc.SetWriteDeadline(time.Now().Add(time.Second))
+		_, _ = c.nc.Write(frame)
+	}
+}
