@@ -78,7 +78,7 @@ func (s *Session) receivePayloadV3(body []byte, binary bool) error {
 	if !utf8.Valid(body) {
 		return errUTF8
 	}
-	for len(body) > 0 {
+	for len(body) > 0 && s.isOpen() {
 		digits, rest, ok := bytes.Cut(body, []byte{':'})
 		if !ok || len(digits) > maxLengthDigits {
 			return errPacket
@@ -108,7 +108,7 @@ func (s *Session) receivePayloadV3(body []byte, binary bool) error {
 }
 
 func (s *Session) receiveBinaryPayloadV3(body []byte) error {
-	for len(body) > 0 {
+	for len(body) > 0 && s.isOpen() {
 		kind := body[0]
 		end := bytes.IndexByte(body, 0xff)
 		if kind > 1 || end < 2 || end > maxLengthDigits {

@@ -18,7 +18,6 @@ const recordSeparator = '\x1e'
 type poll struct {
 	wakeup  chan struct{}
 	probing bool // guarded by Session.mu: an upgrade is under way, do not wait long
-	overlap bool // guarded by Session.mu: the client sent another poll meanwhile
 }
 
 // signal never blocks.
@@ -47,7 +46,6 @@ func (s *Session) servePoll(w http.ResponseWriter, r *http.Request) {
 		s.server.refuse(w, r, CodeBadRequest, errUpgraded)
 		return
 	case s.poll != nil:
-		s.poll.overlap = true
 		s.end(ReasonTransportError, errPollOverlap)
 		s.mu.Unlock()
 		s.server.refuse(w, r, CodeBadRequest, errPollOverlap)
@@ -69,7 +67,9 @@ func (s *Session) servePoll(w http.ResponseWriter, r *http.Request) {
 		case <-r.Context().Done():
 			s.mu.Lock()
 			s.poll = nil
-			s.end(ReasonTransportError, errPollAborted)
+			if s.ws == nil { // otherwise nothing was lost with the poll
+				s.end(ReasonTransportError, errPollAborted)
+			}
 			s.mu.Unlock()
 			return
 		}
@@ -89,14 +89,16 @@ func (s *Session) servePoll(w http.ResponseWriter, r *http.Request) {
 	closing := s.state == stateClosing
 	s.mu.Unlock()
 
+	// Before respond, which at once writes a payload that is larger than its buffer.
+	_ = rc.SetWriteDeadline(time.Now().Add(s.server.opts.PingTimeout))
 	err := s.server.respond(w, r, payload, contentType)
 	if err == nil {
 		// Content-Length is set, so this sends the answer now and tells whether the client was there.
-		_ = rc.SetWriteDeadline(time.Now().Add(s.server.opts.PingTimeout))
 		if err = rc.Flush(); errors.Is(err, http.ErrNotSupported) {
 			err = nil
 		}
 	}
+	_ = rc.SetWriteDeadline(time.Time{})
 	switch {
 	case err != nil:
 		s.endLocking(ReasonTransportError, err)
@@ -197,12 +199,7 @@ func (s *Session) servePost(w http.ResponseWriter, r *http.Request) {
 		s.server.refuse(w, r, CodeBadRequest, err)
 		return
 	}
-	if s.v3 {
-		err = s.receivePayloadV3(body, r.Header.Get("Content-Type") == octetStream)
-	} else {
-		err = s.receivePayload(body)
-	}
-	if err != nil {
+	if err = s.handlePayload(body, r.Header.Get("Content-Type") == octetStream); err != nil {
 		reason, _ := failure(err)
 		s.endLocking(reason, err)
 		s.server.refuse(w, r, CodeBadRequest, err)
@@ -219,12 +216,22 @@ func (s *Session) servePost(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, "ok")
 }
 
-// receivePayload handles the packets of a request's body in order. body is overwritten.
+// handlePayload handles the packets of a request's body. A panic of the handler closes the session.
+func (s *Session) handlePayload(body []byte, binary bool) (err error) {
+	defer s.server.guardSession(s, &err)
+	if s.v3 {
+		return s.receivePayloadV3(body, binary)
+	}
+	return s.receivePayload(body)
+}
+
+// receivePayload handles the packets of a request's body in order, until one of them ends the session. body is
+// overwritten.
 func (s *Session) receivePayload(body []byte) error {
 	if !utf8.Valid(body) {
 		return errUTF8
 	}
-	for more := true; more; {
+	for more := true; more && s.isOpen(); {
 		var packet []byte
 		packet, body, more = bytes.Cut(body, []byte{recordSeparator})
 		binary := len(packet) > 0 && packet[0] == 'b'

@@ -40,6 +40,7 @@ var (
 	errTooLarge      = errors.New("engineio: message larger than MaxHTTPBufferSize")
 	errPollAborted   = errors.New("engineio: poll aborted by the client")
 	errUpgraded      = errors.New("engineio: the session uses another transport now")
+	errPanic         = errors.New("engineio: the handler panicked")
 	errUpgradeClosed = errors.New("engineio: connection closed during the upgrade")
 )
 

@@ -250,7 +250,11 @@ func (sv *Server) handshake(w http.ResponseWriter, r *http.Request, version, tra
 	defer sv.sessions.Done()
 	s.mu.Lock()
 	payload, contentType := s.takePayload()
+	closing := s.state == stateClosing
 	s.mu.Unlock()
+	if closing { // by accept: the payload carries the close packet, so no poll will come for it
+		defer s.endLocking("", nil)
+	}
 	if c := sv.opts.Cookie; c != nil {
 		cookie := *c
 		cookie.Value = s.id
@@ -306,7 +310,8 @@ func (sv *Server) open(s *Session, transport string) {
 	defer s.recv.Unlock()
 	_ = s.Send(msgs...)
 	func() {
-		defer sv.guardSession(s)
+		var panicked error
+		defer sv.guardSession(s, &panicked)
 		s.handler = sv.accept(s)
 	}()
 	s.mu.Lock()
@@ -374,12 +379,14 @@ func (sv *Server) guard(method string) {
 	}
 }
 
-// guardSession is guard for the reading goroutine: the session that the panic happened in is closed.
-func (sv *Server) guardSession(s *Session) {
+// guardSession is guard for the goroutines that call Handler.Message: the session that the panic happened in is closed,
+// and *err is set.
+func (sv *Server) guardSession(s *Session, err *error) {
 	if v := recover(); v != nil {
 		sv.opts.Logger.Error("engineio: handler panicked", slog.String("method", "Message"), slog.Any("panic", v),
 			slog.String("stack", string(debug.Stack())))
 		s.Close(ReasonForcedClose)
+		*err = errPanic
 	}
 }
 

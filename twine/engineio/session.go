@@ -152,6 +152,12 @@ func (s *Session) Done() <-chan struct{} {
 	return s.waitsLocked().done
 }
 
+func (s *Session) isOpen() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state == stateOpen
+}
+
 func (s *Session) waitsLocked() *waits {
 	if s.wait == nil {
 		s.wait = &waits{done: make(chan struct{})}
@@ -191,12 +197,12 @@ func (s *Session) beginClosing(reason Reason, err error, last *Message) {
 
 // enqueue needs mu and an open session.
 func (s *Session) enqueue(msgs []*Message) error {
+	if s.v3 || (s.ws != nil && s.ws.deflate) {
+		msgs = s.convert(msgs)
+	}
 	size := 0
 	for _, m := range msgs {
 		size += m.size()
-	}
-	if s.v3 || (s.ws != nil && s.ws.deflate) {
-		msgs = s.convert(msgs)
 	}
 	if s.queued > 0 && s.queued+size > s.server.opts.MaxQueueBytes {
 		s.end(ReasonSlowConsumer, errSlowConsumer)
@@ -258,7 +264,7 @@ func (s *Session) end(reason Reason, err error) {
 	s.queue, s.queueOff, s.queued = nil, 0, 0
 	s.dropProbe()
 	if s.ws != nil {
-		s.ws.close()
+		s.drop(s.ws)
 	}
 	if s.poll != nil {
 		s.poll.signal()
@@ -284,9 +290,23 @@ func (s *Session) announce(reason Reason, err error) {
 
 func (s *Session) dropProbe() {
 	if s.probe != nil {
-		s.probe.close()
+		s.drop(s.probe)
 		s.probe = nil
 	}
+}
+
+// drop closes c without waiting. It needs mu.
+func (s *Session) drop(c *conn) {
+	if c.nonblocking() {
+		c.close()
+		return
+	}
+	// A TLS connection says goodbye when it is closed, which may take seconds if the peer does not read.
+	s.server.sessions.Add(1)
+	go func() {
+		defer s.server.sessions.Done()
+		c.close()
+	}()
 }
 
 // endLocking is end for callers that do not hold mu.
@@ -300,6 +320,10 @@ func (s *Session) endLocking(reason Reason, err error) {
 func (s *Session) deadline() {
 	s.mu.Lock()
 	switch {
+	case s.server.wheel.scheduled(s):
+		// A pong or Close came between the wheel's decision and this call, and set another deadline.
+		s.mu.Unlock()
+		return
 	case s.state == stateClosing:
 		s.end("", nil)
 		fallthrough
@@ -314,7 +338,10 @@ func (s *Session) deadline() {
 	s.mu.Unlock()
 
 	if o, ok := s.handler.(HeartbeatObserver); ok {
-		o.BeforePing()
+		func() {
+			defer s.server.guard("BeforePing")
+			o.BeforePing()
+		}()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -344,7 +371,7 @@ func (s *Session) pong() {
 }
 
 // receive handles one packet that the client sent over its current transport. An error means that the client broke
-// the protocol: the caller passes it to fail.
+// the protocol.
 func (s *Session) receive(packet []byte, binary bool) error {
 	if binary {
 		return s.message(packet, true)
@@ -407,6 +434,8 @@ func failure(err error) (Reason, *Message) {
 		return ReasonTransportError, closeTooLarge
 	case errUTF8:
 		return ReasonParseError, closeInvalidData
+	case errPanic:
+		return ReasonForcedClose, closeNormal
 	}
 	return ReasonParseError, closeNormal
 }

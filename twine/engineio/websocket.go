@@ -63,9 +63,9 @@ func (s *Session) readLoop(c *conn, first []byte) {
 }
 
 // handleRead handles the first n bytes of buf and gives it back.
-func (s *Session) handleRead(c *conn, buf *readBuffer, n int) error {
+func (s *Session) handleRead(c *conn, buf *readBuffer, n int) (err error) {
 	defer readBuffers.Put(buf)
-	defer s.server.guardSession(s)
+	defer s.server.guardSession(s, &err)
 	return s.readFrames(c, &buf.frameReader, buf.b[:n])
 }
 
@@ -83,8 +83,8 @@ func (s *Session) readFailed(c *conn, err error) {
 	switch {
 	case errors.Is(err, errClosedByPeer), errors.Is(err, io.EOF):
 		s.endLocking(ReasonTransportClose, nil)
-	case errors.Is(err, errTooLarge), errors.Is(err, errProtocol), errors.Is(err, errInflate), errors.Is(err, errUTF8), errors.Is(err, errHeartbeat),
-		errors.Is(err, errPacket), errors.As(err, new(errorOf)):
+	case errors.Is(err, errTooLarge), errors.Is(err, errProtocol), errors.Is(err, errInflate), errors.Is(err, errUTF8),
+		errors.Is(err, errHeartbeat), errors.Is(err, errPacket), errors.Is(err, errPanic), errors.As(err, new(errorOf)):
 		reason, frame := failure(err)
 		s.closeWith(reason, err, frame)
 		s.drainInput(c)
@@ -176,6 +176,9 @@ func (s *Session) frame(c *conn, h ws.Header, payload []byte) error {
 	case ws.OpPong:
 		return nil
 	case ws.OpClose:
+		if !validClose(payload) {
+			return errProtocol
+		}
 		s.answerClose(c, payload)
 		return errClosedByPeer
 	case ws.OpContinuation:
@@ -220,8 +223,17 @@ func (s *Session) webSocketMessage(c *conn, op ws.OpCode, message []byte, deflat
 	return nil // the session is closing: only the close frame still matters
 }
 
-// answerClose sends the close frame that RFC 6455, 5.5.1 asks for, behind what is queued already, if it can be written
-// at once.
+// validClose checks the payload of a close frame (RFC 6455, 5.5.1 and 7.4).
+func validClose(payload []byte) bool {
+	if len(payload) < 2 {
+		return len(payload) == 0
+	}
+	code, reason := ws.ParseCloseFrameData(payload)
+	return ws.CheckCloseFrameData(code, reason) == nil
+}
+
+// answerClose sends the close frame that RFC 6455, 5.5.1 asks for, if nothing else waits to be written. A client whose
+// close frame is itself the answer gets none.
 func (s *Session) answerClose(c *conn, payload []byte) {
 	var body []byte
 	if len(payload) >= 2 {
@@ -230,7 +242,7 @@ func (s *Session) answerClose(c *conn, payload []byte) {
 	}
 	frame := ws.MustCompileFrame(ws.NewCloseFrame(body))
 	s.mu.Lock()
-	idle := !s.scheduled && len(s.queue) == 0
+	idle := s.state == stateOpen && !s.scheduled && len(s.queue) == 0
 	s.mu.Unlock()
 	switch {
 	case !idle: // the client wants to leave; it does not wait for the answer

@@ -36,12 +36,17 @@ func newWheel(span time.Duration, fire func(*Session)) *wheel {
 // schedule sets s's deadline to d from now, in place of the one it had. It fires up to a tick early: a client that
 // counts the same interval must not find the session still there after it.
 func (w *wheel) schedule(s *Session, d time.Duration) {
-	due := int64((time.Since(w.start) + d) / w.tick)
+	elapsed := time.Since(w.start)
+	due := int64((elapsed + d) / w.tick)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.unlink(s)
 	if w.closed {
 		return
+	}
+	start := !w.running
+	if start {
+		w.now = int64(elapsed / w.tick)
 	}
 	if due <= w.now {
 		due = w.now + 1
@@ -53,9 +58,8 @@ func (w *wheel) schedule(s *Session, d time.Duration) {
 	}
 	*slot = s
 	w.count++
-	if !w.running {
+	if start {
 		w.running = true
-		w.now = int64(time.Since(w.start) / w.tick)
 		w.stopped.Add(1)
 		go w.run()
 	}
@@ -66,6 +70,13 @@ func (w *wheel) cancel(s *Session) {
 	w.mu.Lock()
 	w.unlink(s)
 	w.mu.Unlock()
+}
+
+// scheduled reports whether s has a deadline.
+func (w *wheel) scheduled(s *Session) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return s.wheelDue != 0
 }
 
 func (w *wheel) unlink(s *Session) {

@@ -1,0 +1,66 @@
+package twine
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/twine-realtime/twine/twine/engineio"
+	"github.com/twine-realtime/twine/twine/parser"
+)
+
+// wire is a packet as it is sent: encoded and framed once, shared by every connection that it is queued on.
+type wire struct {
+	messages []*engineio.Message
+	one      [1]*engineio.Message // room for messages, which rarely are more than one
+}
+
+// encode encodes and frames p. offset, if not empty, becomes one more argument.
+func (srv *Server) encode(p *parser.Packet, offset string) (*wire, error) {
+	if offset != "" {
+		quoted, err := json.Marshal(offset)
+		if err != nil {
+			return nil, err
+		}
+		withOffset := *p
+		withOffset.Data = parser.AppendArg(p.Data, quoted)
+		p = &withOffset
+	}
+	w := new(wire)
+	w.messages = w.one[:0]
+	if srv.opts.Codec == parser.JSON {
+		buf := make([]byte, engineio.Headroom, engineio.Headroom+len(p.Namespace)+len(p.Data)+32)
+		buf, err := parser.AppendText(buf, p)
+		if err != nil {
+			return nil, fmt.Errorf("twine: encode packet: %w", err)
+		}
+		w.messages = append(w.messages, engineio.NewTextInPlace(buf))
+		for _, attachment := range p.Attachments {
+			w.messages = append(w.messages, engineio.NewBinary(attachment))
+		}
+		return w, nil
+	}
+	parts, err := srv.opts.Codec.Encode(p)
+	if err != nil {
+		return nil, fmt.Errorf("twine: encode packet: %w", err)
+	}
+	for _, part := range parts {
+		if part.Binary {
+			w.messages = append(w.messages, engineio.NewBinary(part.Data))
+		} else {
+			w.messages = append(w.messages, engineio.NewText(part.Data))
+		}
+	}
+	return w, nil
+}
+
+// eventPacket makes the packet of an event that this server emits.
+func eventPacket(namespace, event string, args []any) (*parser.Packet, error) {
+	if parser.Reserved(event) {
+		return nil, fmt.Errorf("twine: emit %q: %w", event, parser.ErrReservedEvent)
+	}
+	data, attachments, err := parser.EventData(event, args...)
+	if err != nil {
+		return nil, fmt.Errorf("twine: emit %q: %w", event, err)
+	}
+	return &parser.Packet{Type: parser.Event, Namespace: namespace, Data: data, Attachments: attachments}, nil
+}
