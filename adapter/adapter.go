@@ -22,6 +22,8 @@ type Flags struct {
 	Volatile bool
 	// Local reaches the sockets of this server alone.
 	Local bool
+	// Unlogged leaves the packet out of the log, for servers with recovery: a client that is away misses it.
+	Unlogged bool
 	// NoCompress asks the transport not to compress the packet.
 	NoCompress bool
 	// Timeout bounds how long acknowledgements are waited for. Zero means as long as the caller's context lasts.
@@ -72,6 +74,8 @@ type Member interface {
 	// Details returns what [Adapter.FetchSockets] tells other servers about the socket: its handshake and the data
 	// that the application attached, as JSON.
 	Details() (handshake, data json.RawMessage)
+	// RoomsChanged tells that an adapter, not the member itself, has changed the rooms that it is in. It does not block.
+	RoomsChanged()
 	// Disconnect ends the socket, or with closeTransport the whole connection that it is part of. It does not block.
 	Disconnect(closeTransport bool)
 }

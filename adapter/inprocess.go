@@ -131,6 +131,7 @@ func (a *InProcess) FetchSockets(_ context.Context, o Options) ([]Details, error
 func (a *InProcess) AddSockets(_ context.Context, o Options, rooms []string) error {
 	for _, m := range a.Members(o) {
 		a.AddAll(m, rooms...)
+		m.RoomsChanged()
 	}
 	return nil
 }
@@ -139,6 +140,7 @@ func (a *InProcess) AddSockets(_ context.Context, o Options, rooms []string) err
 func (a *InProcess) DelSockets(_ context.Context, o Options, rooms []string) error {
 	for _, m := range a.Members(o) {
 		a.Del(m, rooms...)
+		m.RoomsChanged()
 	}
 	return nil
 }

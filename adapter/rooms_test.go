@@ -17,6 +17,7 @@ func (*stub) Deliver(*Delivery)                           {}
 func (*stub) Forget(uint64)                               {}
 func (*stub) Details() (json.RawMessage, json.RawMessage) { return nil, nil }
 func (*stub) Disconnect(bool)                             {}
+func (*stub) RoomsChanged()                               {}
 
 // The index does what a map of sets would do, however rooms grow, shrink, appear and vanish.
 func TestIndexAgainstAModel(t *testing.T) {

@@ -35,7 +35,10 @@ func (b BroadcastOperator) Except(rooms ...string) BroadcastOperator {
 // Volatile drops the event for those whose connection cannot take it at once.
 func (b BroadcastOperator) Volatile() BroadcastOperator { b.opts.Flags.Volatile = true; return b }
 
-// Local selects the sockets of this server alone.
+// Unlogged keeps the event out of the log: with recovery on, clients that are away miss it.
+func (b BroadcastOperator) Unlogged() BroadcastOperator { b.opts.Flags.Unlogged = true; return b }
+
+// Local selects the sockets of this server alone. Such events are not logged.
 func (b BroadcastOperator) Local() BroadcastOperator { b.opts.Flags.Local = true; return b }
 
 // Compress asks the transport to compress, or not to.
@@ -57,7 +60,7 @@ func (b BroadcastOperator) Emit(event string, args ...any) error {
 	if err != nil {
 		return err
 	}
-	return b.ns.adapter.Broadcast(b.ns.server.ctx, p, b.opts)
+	return b.ns.broadcast(p, b.opts)
 }
 
 // EmitWithAck sends an event and waits until all selected clients have acknowledged it. When the time is up, or a client

@@ -13,8 +13,11 @@ import (
 // Flags modify how an event is sent, see [adapter.Flags].
 type Flags = adapter.Flags
 
-// While a socket is being connected, what is sent to it is held back, up to this many packets.
-const maxHeld = 16_384
+// While a socket is being connected or catches up, what is sent to it is held back, up to this many packets and bytes.
+const (
+	maxHeld      = 16_384
+	maxHeldBytes = 4 << 20
+)
 
 // OnAnyOutgoing's functions may be this many events behind.
 const maxObserved = 1024
@@ -37,6 +40,9 @@ func (s *Socket) Timeout(d time.Duration) Emitter { return Emitter{socket: s}.Ti
 // Volatile returns an emitter whose events are dropped if the connection cannot take them at once.
 func (s *Socket) Volatile() Emitter { return Emitter{socket: s}.Volatile() }
 
+// Unlogged returns an emitter whose events are not kept: with recovery on, a client that is away misses them.
+func (s *Socket) Unlogged() Emitter { return Emitter{socket: s}.Unlogged() }
+
 // Compress returns an emitter that asks the transport to compress, or not to.
 func (s *Socket) Compress(compress bool) Emitter { return Emitter{socket: s}.Compress(compress) }
 
@@ -51,6 +57,9 @@ func (e Emitter) Timeout(d time.Duration) Emitter { e.flags.Timeout = d; return 
 
 // Volatile is that of [Socket.Volatile].
 func (e Emitter) Volatile() Emitter { e.flags.Volatile = true; return e }
+
+// Unlogged is that of [Socket.Unlogged].
+func (e Emitter) Unlogged() Emitter { e.flags.Unlogged = true; return e }
 
 // Compress is that of [Socket.Compress].
 func (e Emitter) Compress(compress bool) Emitter { e.flags.NoCompress = !compress; return e }
@@ -68,14 +77,32 @@ func (s *Socket) emit(flags Flags, event string, args []any) error {
 	if err != nil {
 		return err
 	}
-	w, err := s.client.server.encode(p, "")
-	if err != nil {
-		return err
+	switch {
+	case s.rec == nil || s.ns == nil || s.ns.history == nil:
+		var w *wire
+		if w, err = s.client.server.encode(p, ""); err == nil {
+			err = s.send(w, p, flags)
+		}
+	case flags.Volatile || flags.Unlogged || s.state.Load() == stateJoining:
+		err = s.sendUnlogged(p, flags)
+	default:
+		err = s.sendLogged(p)
 	}
-	if err = s.send(w, p, flags); errors.Is(err, ErrDropped) {
+	if errors.Is(err, ErrDropped) {
 		return nil
 	}
 	return err
+}
+
+// sendLogged puts an event for this socket into the log. The client gets it even if it is away for a while.
+func (s *Socket) sendLogged(p *parser.Packet) error {
+	s.mu.Lock()
+	gone := s.state.Load() == stateEnded && (!s.connected || !s.resumable(s.more.reason))
+	s.mu.Unlock()
+	if gone {
+		return ErrDisconnected
+	}
+	return s.ns.history.append(p, adapter.Options{Rooms: []string{s.id}})
 }
 
 func (s *Socket) emitWithAck(ctx context.Context, flags Flags, event string, args []any) (*Reply, error) {
@@ -104,26 +131,63 @@ func (s *Socket) emitWithAck(ctx context.Context, flags Flags, event string, arg
 	return one.wait(ctx)
 }
 
-// send queues a packet for the client. event is the packet if OnAnyOutgoing's functions have to see it.
+// send queues a packet that is not of the log. event is the packet if OnAnyOutgoing's functions have to see it.
 func (s *Socket) send(w *wire, event *parser.Packet, flags Flags) error {
 	if s.state.Load() == stateLive {
 		return s.queue(w, flags.Volatile)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch s.state.Load() {
-	case stateLive:
-		return s.queue(w, flags.Volatile)
-	case stateObserved:
-		if err := s.queue(w, flags.Volatile); err != nil {
-			return err
-		}
-		s.observeLocked(event)
-		return nil
-	case stateJoining:
-		return s.holdLocked(w, flags.Volatile)
+	return s.sendLocked(held{wire: w, packet: event}, flags.Volatile)
+}
+
+// sendUnlogged queues an event past the log, with the position that the socket has reached.
+func (s *Socket) sendUnlogged(p *parser.Packet, flags Flags) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state.Load() == stateJoining {
+		return s.holdLocked(held{packet: p}, flags.Volatile)
 	}
-	return ErrDisconnected
+	w, err := s.client.server.encode(p, s.rec.pos)
+	if err != nil {
+		return err
+	}
+	return s.sendLocked(held{wire: w, packet: p}, flags.Volatile)
+}
+
+// sendLocked needs mu.
+func (s *Socket) sendLocked(h held, volatile bool) error {
+	state := s.state.Load()
+	switch {
+	case state == stateEnded:
+		return ErrDisconnected
+	case state == stateJoining, state == stateCatchingUp && h.offset != "":
+		return s.holdLocked(h, volatile)
+	}
+	if err := s.queue(h.wire, volatile); err != nil {
+		return err
+	}
+	if h.offset != "" {
+		s.rec.pos, s.rec.received = h.offset, true
+	}
+	if state == stateObserved {
+		s.observeLocked(h.packet)
+	}
+	return nil
+}
+
+// queueAt queues an event of the log and moves the position on. It needs mu.
+func (s *Socket) queueAt(w *wire, offset string) error {
+	if s.state.Load() == stateEnded {
+		return ErrDisconnected
+	}
+	if err := s.queue(w, false); err != nil {
+		return err
+	}
+	if offset != "" {
+		s.rec.pos, s.rec.received = offset, true
+	}
+	return nil
 }
 
 func (s *Socket) queue(w *wire, volatile bool) error {
@@ -139,17 +203,23 @@ func (s *Socket) queue(w *wire, volatile bool) error {
 	return nil
 }
 
-// holdLocked keeps a packet until the socket is connected. It needs mu.
-func (s *Socket) holdLocked(w *wire, volatile bool) error {
+// holdLocked keeps a packet until the socket is connected or has caught up. It needs mu.
+func (s *Socket) holdLocked(h held, volatile bool) error {
 	if volatile {
 		return ErrDropped
 	}
 	x := s.extra()
-	if len(x.held) >= maxHeld {
+	if h.packet != nil {
+		x.heldBytes += len(h.packet.Data)
+		for _, a := range h.packet.Attachments {
+			x.heldBytes += len(a)
+		}
+	}
+	if len(x.held) >= maxHeld || (len(x.held) > 0 && x.heldBytes > maxHeldBytes) {
 		s.session.Close(engineio.ReasonSlowConsumer)
 		return ErrDisconnected
 	}
-	x.held = append(x.held, w)
+	x.held = append(x.held, h)
 	return nil
 }
 
@@ -164,12 +234,18 @@ func (s *Socket) observeLocked(event *parser.Packet) {
 // Deliver implements [adapter.Member].
 func (s *Socket) Deliver(d *adapter.Delivery) {
 	w := d.Wire.(*wire)
+	if d.Offset != "" {
+		s.mu.Lock()
+		_ = s.sendLocked(held{wire: w, packet: d.Packet, offset: d.Offset}, d.Flags.Volatile) // who is closed gets nothing
+		s.mu.Unlock()
+		return
+	}
 	if d.Acks != nil && !s.await(d.Packet.ID, d.Acks) {
 		d.Acks.Lost(s.id)
 		return
 	}
 	if s.state.Load() == stateLive && !d.Flags.Volatile {
-		_ = s.session.Send(w.messages...) // who is closed gets nothing
+		_ = s.session.Send(w.messages...)
 		return
 	}
 	if err := s.send(w, d.Packet, d.Flags); err != nil && d.Acks != nil && s.forget(d.Packet.ID) {

@@ -2,6 +2,7 @@ package twine
 
 import (
 	"encoding/json"
+	"log/slog"
 	"time"
 
 	"github.com/twine-realtime/twine/adapter"
@@ -53,12 +54,16 @@ func (s *Socket) step() bool {
 	case s.joinDue:
 		s.joinDue = false
 		s.mu.Unlock()
-		s.join()
+		s.enterNamespace()
 	case s.more != nil && len(s.more.sent) > 0:
 		sent := s.more.sent
 		s.more.sent = nil
 		s.mu.Unlock()
 		s.observed(sent)
+	case s.rec != nil && s.rec.saveDue:
+		s.rec.saveDue = false
+		s.mu.Unlock()
+		s.persist()
 	case len(s.inbox) > 0:
 		p := s.takeLocked()
 		s.mu.Unlock()
@@ -75,39 +80,68 @@ func (s *Socket) step() bool {
 	return true
 }
 
-// join runs the middleware and connects the socket, unless it is refused or ended meanwhile.
-func (s *Socket) join() {
+// enterNamespace runs the middleware and connects the socket, unless it is refused or ended meanwhile.
+func (s *Socket) enterNamespace() {
 	decided := false
 	defer func() {
 		if !decided {
 			s.refuse(errInternal) // a middleware called runtime.Goexit
 		}
 	}()
-	refusal := s.mayJoin()
+	r, gap, refusal := s.mayJoin()
 	decided = true
 	if refusal != nil {
 		s.refuse(refusal)
 		return
 	}
-	if s.connect(admission{}) {
-		s.client.joined()
-		s.runConnectHandlers()
+	if !s.connect(r) {
+		return
+	}
+	s.client.joined()
+	if r != nil {
+		s.adopt(r)
+	}
+	if gap != nil {
+		s.tellMissed(gap)
+	}
+	s.runConnectHandlers()
+	if s.rec != nil {
+		s.persistNew()
 	}
 }
 
-// mayJoin asks the application.
-func (s *Socket) mayJoin() *ConnectError {
+// mayJoin asks the application, and looks for a session that the client left behind.
+func (s *Socket) mayJoin() (r *resumption, gap *missed, refusal *ConnectError) {
 	if s.ns == nil {
 		ns, refusal := s.dynamicNamespace()
 		if refusal != nil {
-			return refusal
+			return nil, nil, refusal
 		}
 		s.ns = ns
 	}
-	if err := s.ns.pass(s); err != nil {
-		return connectErrorOf(err)
+	r, gap, err := s.findSession()
+	if err != nil {
+		s.client.server.opts.Logger.Warn("twine: client has to come back later", slog.String("namespace", s.namespace),
+			slog.Any("error", err))
+		s.client.close(ReasonTransportClose) // not a refusal: clients give up after one
+		return nil, nil, errRefused
 	}
-	return nil
+	if r != nil {
+		s.mu.Lock()
+		if r.recovers() {
+			s.id = r.state.SID
+		}
+		if r.state.Data != nil {
+			s.data = r.state.Data
+		}
+		s.mu.Unlock()
+	}
+	if !r.recovers() || s.client.server.opts.Recovery.RunMiddleware {
+		if err := s.ns.pass(s); err != nil {
+			return nil, nil, connectErrorOf(err)
+		}
+	}
+	return r, gap, nil
 }
 
 func (s *Socket) dynamicNamespace() (ns *Namespace, refusal *ConnectError) {
@@ -123,59 +157,100 @@ func (s *Socket) dynamicNamespace() (ns *Namespace, refusal *ConnectError) {
 	return ns, nil
 }
 
-// admission is what a socket starts with. The zero value is that of a new one.
-type admission struct {
-	rooms  []string // beside its own and those that the middleware joined
-	pid    string   // sent to the client, which offers it when it comes back
-	replay []*wire  // sent before the client is told that it is connected
-}
-
 // connect makes the socket a member of its namespace and tells the client. Broadcasts that reach the socket in between
-// are held back, so that none is lost and none overtakes the CONNECT packet. It reports false if the socket has ended.
-func (s *Socket) connect(a admission) bool {
-	connected, err := s.client.server.encode(connectPacket(s.namespace, s.id, a.pid), "")
+// are held back, so that none is lost and none overtakes the CONNECT packet. It reports false if the socket has ended. A
+// nil r means that the socket starts with nothing.
+func (s *Socket) connect(r *resumption) bool {
+	if !s.becomeMember(r) {
+		return false
+	}
+	pid := ""
+	if s.rec != nil {
+		pid = s.rec.pid
+	}
+	connected, err := s.client.server.encode(connectPacket(s.namespace, s.id, pid), "")
 	if err != nil {
 		s.refuse(errInternal)
 		return false
 	}
-	s.joinMu.Lock()
-	s.mu.Lock()
-	rooms := append([]string{s.id}, a.rooms...)
-	if s.more != nil {
-		rooms = append(rooms, s.more.rooms...)
-		s.more.rooms = nil
+	if r.recovers() {
+		if err := s.sendReplay(s.Context(), r); err != nil {
+			s.replayFailed(err)
+			return false
+		}
 	}
-	ended := s.state.Load() == stateEnded
-	s.mu.Unlock()
-	if !ended {
-		s.member = true
-		s.ns.adapter.Add(s, rooms...) // finish undoes it, on this same goroutine
-	}
-	s.joinMu.Unlock()
-
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state.Load() == stateEnded {
 		return false
 	}
 	// An error says that the connection is closed, which is about to end the socket.
-	for _, w := range a.replay {
-		_ = s.session.Send(w.messages...)
-	}
 	_ = s.session.Send(connected.messages...)
+	s.connected = true
+	if r != nil && !r.recovers() && r.needs != nil {
+		s.state.Store(stateCatchingUp)
+		s.client.server.running.Add(1)
+		go s.catchUp(r)
+		return true
+	}
+	s.goLiveLocked()
+	return true
+}
+
+// becomeMember puts the socket into its rooms. It reports false if the socket has ended; otherwise finish, which runs on
+// this same goroutine, takes it out again.
+func (s *Socket) becomeMember(r *resumption) bool {
+	s.joinMu.Lock()
+	defer s.joinMu.Unlock()
+	s.mu.Lock()
+	if s.state.Load() == stateEnded {
+		s.mu.Unlock()
+		return false
+	}
+	rooms := []string{s.id}
+	if r != nil {
+		rooms = append(rooms, r.rooms...)
+	}
+	if s.more != nil {
+		rooms = append(rooms, s.more.rooms...)
+		s.more.rooms = nil
+	}
+	s.mu.Unlock()
+	s.member = true
+	s.enter(rooms, r)
+	return true
+}
+
+// held is a packet that waits until the socket is connected or has caught up.
+type held struct {
+	wire   *wire          // nil: packet is to be encoded with the position of then
+	packet *parser.Packet // for OnAnyOutgoing's functions, or to be encoded
+	offset string         // of an event of the log
+}
+
+// goLiveLocked sends what was held back; from here on nothing is. It needs mu.
+func (s *Socket) goLiveLocked() {
 	state := stateLive
 	if x := s.more; x != nil {
-		for _, w := range x.held {
-			_ = s.session.Send(w.messages...)
-		}
-		x.held = nil
 		if x.observe {
 			state = stateObserved
 		}
+		for _, h := range x.held {
+			if h.wire == nil {
+				w, err := s.client.server.encode(h.packet, s.rec.pos)
+				if err != nil {
+					continue // the one who emitted it was told
+				}
+				h.wire = w
+			}
+			_ = s.queueAt(h.wire, h.offset)
+			if state == stateObserved {
+				s.observeLocked(h.packet)
+			}
+		}
+		x.held, x.heldBytes = nil, 0
 	}
-	s.connected = true
 	s.state.Store(state)
-	return true
 }
 
 // refuse ends a socket that has not been connected and tells the client why. It reports false, and does nothing, if the
@@ -274,8 +349,13 @@ func (s *Socket) finish() {
 		defer s.runDisconnectHandlers(reason)
 	}
 	defer func() {
-		if s.ns != nil {
-			s.ns.adapter.DelAll(s)
+		if s.ns == nil {
+			return
+		}
+		rooms := s.Rooms()
+		s.ns.adapter.DelAll(s)
+		if s.rec != nil && s.ns.history != nil {
+			s.releaseSession(reason, rooms)
 		}
 	}()
 	if connected {

@@ -20,6 +20,7 @@ type Namespace struct {
 	server  *Server
 	parent  *ParentNamespace // nil unless the namespace was created for a pattern or function
 	adapter adapter.Adapter
+	history *history // nil without recovery, or if its log could not be opened
 	ackID   atomic.Uint64
 
 	users int // sockets that are joining or connected, guarded by Server.mu
@@ -162,5 +163,9 @@ func (srv *Server) newNamespace(name string, parent *ParentNamespace) *Namespace
 		a = failedAdapter{adapter.NewInProcess(host{ns}), err}
 	}
 	ns.adapter = a
+	if ns.history, err = srv.newHistory(ns); err != nil {
+		srv.opts.Logger.Error("twine: namespace has no log", slog.String("namespace", name), slog.Any("error", err))
+		ns.adapter = failedAdapter{adapter.NewInProcess(host{ns}), err}
+	}
 	return ns
 }

@@ -28,6 +28,9 @@ type Options struct {
 	// [Server.OfPattern], once its last socket has left.
 	CleanupEmptyChildNamespaces bool
 
+	// Recovery turns on connection state recovery. Nil means off.
+	Recovery *Recovery
+
 	// MaxPendingEvents bounds how many events of one socket wait for its handlers. A full inbox holds the client's
 	// connection back. Zero means 1,024.
 	MaxPendingEvents int
@@ -58,6 +61,7 @@ func (o *Options) withDefaults() Options {
 	if opts.Codec == nil {
 		opts.Codec = parser.JSON
 	}
+	opts.Recovery = opts.Recovery.withDefaults()
 	if opts.MaxPendingEvents <= 0 {
 		opts.MaxPendingEvents = 1024
 	}

@@ -27,6 +27,10 @@ type Server struct {
 	cancel  context.CancelFunc
 	running atomic.Int64 // sockets whose functions are running
 
+	instance   string        // of this process's server, unlike any other
+	tokens     atomic.Uint64 // handed out
+	identities identities
+
 	mu         sync.Mutex
 	namespaces map[string]*Namespace
 	parents    []*ParentNamespace // replaced, never changed
@@ -35,7 +39,7 @@ type Server struct {
 
 // NewServer returns a server. A nil opts means the defaults. It owns no goroutine until a client connects.
 func NewServer(opts *Options) *Server {
-	srv := &Server{opts: opts.withDefaults(), namespaces: make(map[string]*Namespace)}
+	srv := &Server{opts: opts.withDefaults(), instance: newSecret(), namespaces: make(map[string]*Namespace)}
 	srv.ctx, srv.cancel = context.WithCancel(context.Background())
 	srv.engine = engineio.NewServer(&srv.opts.Engine, srv.accept)
 	srv.main = srv.Of("/")
@@ -90,7 +94,7 @@ func (srv *Server) Close(ctx context.Context) error {
 	}
 	srv.mu.Unlock()
 	for _, ns := range all {
-		err = errors.Join(err, ns.adapter.Close())
+		err = errors.Join(err, ns.history.close(ctx), ns.adapter.Close())
 	}
 	return err
 }
@@ -114,6 +118,11 @@ func (srv *Server) awaitHandlers(ctx context.Context) error {
 }
 
 func (srv *Server) closeAdapter(ns *Namespace) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := ns.history.close(ctx); err != nil {
+		srv.opts.Logger.Warn("twine: close log", slog.String("namespace", ns.name), slog.Any("error", err))
+	}
 	if err := ns.adapter.Close(); err != nil {
 		srv.opts.Logger.Warn("twine: close adapter", slog.String("namespace", ns.name), slog.Any("error", err))
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -29,6 +30,7 @@ type Socket struct {
 	state  atomic.Uint32 // one of the states; changes with mu held
 	joinMu sync.Mutex    // held while the socket becomes a member of its namespace, and while it changes rooms
 	member bool          // guarded by joinMu: the adapter knows this socket
+	rec    *recoverable  // nil without recovery
 
 	mu sync.Mutex
 	progress
@@ -39,30 +41,39 @@ type Socket struct {
 
 // The states of a socket. It goes through them in this order, but may skip any.
 const (
-	stateJoining  uint32 = iota // middleware runs; what is sent to the socket is held back
-	stateLive                   // connected
-	stateObserved               // connected, and someone observes what is sent, see OnAnyOutgoing
-	stateEnded                  // disconnected or refused
+	stateJoining    uint32 = iota // middleware runs; what is sent to the socket is held back
+	stateCatchingUp               // connected; events of the log are held back until those that were missed are sent
+	stateLive                     // connected
+	stateObserved                 // connected, and someone observes what is sent, see OnAnyOutgoing
+	stateEnded                    // disconnected or refused
 )
 
 // extras is what few sockets need, so that the others do not pay for it. It is guarded by Socket.mu.
 type extras struct {
 	listeners
-	acks    map[uint64]adapter.Acks // by the id of the event
-	held    []*wire                 // until the socket is connected
-	rooms   []string                // joined by middleware, before the adapter knows the socket
-	sent    []*parser.Packet        // events for OnAnyOutgoing
-	space   chan struct{}           // tells the reader that the inbox is not full any more
-	ctx     context.Context         // nil until someone waits for it
-	cancel  context.CancelFunc
-	grace   *time.Timer
-	reason  string // why the socket ended
-	observe bool
+	acks      map[uint64]adapter.Acks // by the id of the event
+	held      []held                  // until the socket is connected, or has caught up
+	heldBytes int                     // of the events in held
+	rooms     []string                // joined by middleware, before the adapter knows the socket
+	sent      []*parser.Packet        // events for OnAnyOutgoing
+	space     chan struct{}           // tells the reader that the inbox is not full any more
+	ctx       context.Context         // nil until someone waits for it
+	cancel    context.CancelFunc
+	grace     *time.Timer
+	reason    string // why the socket ended
+	observe   bool
 }
 
 func newSocket(c *client, namespace string, ns *Namespace, auth []byte) *Socket {
-	return &Socket{id: newID(), namespace: namespace, ns: ns, client: c, session: c.session, auth: auth,
+	s := &Socket{id: newID(), namespace: namespace, ns: ns, client: c, session: c.session, auth: auth,
 		progress: progress{joinDue: true}}
+	if opts := c.server.opts.Recovery; opts != nil {
+		s.rec = &recoverable{pid: newSecret(), token: c.server.newToken()}
+		if opts.Identify != nil {
+			s.rec.twineID = opts.Identify(c.session.Handshake())
+		}
+	}
+	return s
 }
 
 // newID returns 15 random bytes as 20 characters of base64url.
@@ -92,8 +103,13 @@ func (s *Socket) Conn() *engineio.Session { return s.session }
 
 // Connected reports whether the socket is connected: the middleware let it pass, and it has not disconnected.
 func (s *Socket) Connected() bool {
+	return s.connectedLocked()
+}
+
+// connectedLocked is Connected, for those who hold mu and want to rely on it.
+func (s *Socket) connectedLocked() bool {
 	state := s.state.Load()
-	return state == stateLive || state == stateObserved
+	return state == stateLive || state == stateObserved || state == stateCatchingUp
 }
 
 // Context returns a context that ends when the socket has disconnected and its handlers have returned, or
@@ -105,9 +121,32 @@ func (s *Socket) SetData(v any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.data = v
+	if s.connectedLocked() {
+		s.saveLocked()
+	}
 }
 
-// Data returns what SetData attached last, or nil.
+// BindData decodes what SetData attached, now or before the socket was recovered, into the value that v points to, by way
+// of JSON. Without data it leaves v as it is.
+func (s *Socket) BindData(v any) error {
+	data := s.Data()
+	if data == nil {
+		return nil
+	}
+	raw, ok := data.(json.RawMessage)
+	if !ok {
+		var err error
+		if raw, err = json.Marshal(data); err != nil {
+			return fmt.Errorf("twine: data of a socket: %w", err)
+		}
+	}
+	if err := json.Unmarshal(raw, v); err != nil {
+		return fmt.Errorf("twine: data of a socket: %w", err)
+	}
+	return nil
+}
+
+// Data returns what SetData attached last, or nil. In a socket that was recovered it is a json.RawMessage; see BindData.
 func (s *Socket) Data() any {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -116,7 +155,16 @@ func (s *Socket) Data() any {
 
 // Join puts the socket into rooms, which exist as long as someone is in them. Every socket is in a room of its own, by
 // the name of its id.
+//
+// With recovery the socket's session is stored before Join returns, so that a crash does not undo it.
 func (s *Socket) Join(rooms ...string) {
+	s.join(rooms)
+	if s.rec != nil {
+		s.persist()
+	}
+}
+
+func (s *Socket) join(rooms []string) {
 	s.joinMu.Lock()
 	defer s.joinMu.Unlock()
 	if s.member {
@@ -142,6 +190,7 @@ func (s *Socket) Leave(rooms ...string) {
 	defer s.joinMu.Unlock()
 	if s.member {
 		s.ns.adapter.Del(s, rooms...)
+		s.RoomsChanged()
 		return
 	}
 	s.mu.Lock()
@@ -206,8 +255,6 @@ func (s *Socket) leaveNamespace() {
 	s.mu.Unlock()
 	s.afterEnd(ReasonServerDisconnect, acks)
 }
-
-var _ adapter.Member = (*Socket)(nil)
 
 // Details implements [adapter.Member].
 func (s *Socket) Details() (handshake, data json.RawMessage) {

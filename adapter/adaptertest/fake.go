@@ -71,6 +71,9 @@ func (m *Member) Details() (handshake, data json.RawMessage) {
 	return json.RawMessage(`{}`), json.RawMessage(`"` + m.id + `"`)
 }
 
+// RoomsChanged implements [adapter.Member].
+func (m *Member) RoomsChanged() {}
+
 // Disconnect implements [adapter.Member].
 func (m *Member) Disconnect(closeTransport bool) {
 	m.mu.Lock()

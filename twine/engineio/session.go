@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"time"
 )
 
 // Handler receives what a session's client sends. Its methods run on the session's own goroutines.
@@ -71,6 +72,7 @@ type waits struct {
 	done      chan struct{}
 	drained   chan struct{}
 	watermark int
+	alive     chan struct{} // closed at the next pong
 }
 
 // ID returns the session id: 20 characters of base64url.
@@ -156,6 +158,37 @@ func (s *Session) isOpen() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.state == stateOpen
+}
+
+// CheckAlive sends a ping out of turn and reports whether the client has answered within timeout. A client of protocol v3
+// can't be asked and counts as alive while its session is open.
+func (s *Session) CheckAlive(timeout time.Duration) bool {
+	s.mu.Lock()
+	if s.state != stateOpen || s.v3 {
+		open := s.state == stateOpen
+		s.mu.Unlock()
+		return open
+	}
+	w := s.waitsLocked()
+	if w.alive == nil {
+		w.alive = make(chan struct{})
+	}
+	alive, done := w.alive, w.done
+	if !s.awaitingPong {
+		s.awaitingPong = true
+		s.server.wheel.schedule(s, s.server.opts.PingTimeout)
+		_ = s.enqueue([]*Message{packetOfPing})
+	}
+	s.mu.Unlock()
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	select {
+	case <-alive:
+		return true
+	case <-done:
+	case <-timer.C:
+	}
+	return false
 }
 
 func (s *Session) waitsLocked() *waits {
@@ -358,6 +391,10 @@ func (s *Session) pong() {
 	s.mu.Lock()
 	answered := s.awaitingPong && s.state == stateOpen
 	if answered {
+		if s.wait != nil && s.wait.alive != nil {
+			close(s.wait.alive)
+			s.wait.alive = nil
+		}
 		s.awaitingPong = false
 		s.server.wheel.schedule(s, s.server.opts.PingInterval)
 	}

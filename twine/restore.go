@@ -1,0 +1,396 @@
+package twine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"slices"
+	"strconv"
+
+	"github.com/twine-realtime/twine/adapter"
+	"github.com/twine-realtime/twine/recovery"
+	"github.com/twine-realtime/twine/twine/engineio"
+	"github.com/twine-realtime/twine/twine/parser"
+)
+
+// Restoring a session, without a gap:
+//
+//  1. The session is claimed. From here on the connection that held it can change nothing; if it is still there, only
+//     half-open, it is closed. What is stored stays as it is until the new connection stores its own state.
+//  2. It is counted what the client missed. If that is too much, or not all of it is there any more, the client is told
+//     and starts anew: never is part of it replayed and called complete.
+//  3. While nothing is being handed out, the socket enters its rooms. The fence is the newest entry that was handed out
+//     until then. Everything later is held back.
+//  4. What lies between the client's position and the fence is read and sent, then the CONNECT packet, then what was held
+//     back; then the socket is live.
+//
+// If the connection is cut anywhere in between, the client comes back with the position that it really has reached.
+
+// credentials are what a client that wants its session back sends in its CONNECT packet.
+type credentials struct{ pid, offset string }
+
+func credentialsOf(auth []byte) (c credentials) {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(auth, &fields) != nil {
+		return credentials{}
+	}
+	// A client whose fields have other types has no session here.
+	_ = json.Unmarshal(fields["pid"], &c.pid)
+	_ = json.Unmarshal(fields["offset"], &c.offset)
+	return c
+}
+
+// missed is what a client has to be told when its history is not complete.
+type missed struct {
+	rooms    []string
+	from, to recovery.Offset
+}
+
+// gapEvent tells a client which events of a room it cannot get any more: those in (from, to].
+const gapEvent = "twine:gap"
+
+// errUnavailable says that the stores could not be asked. The client is to come back later, with what it has.
+var errUnavailable = errors.New("twine: session store or log is out of reach")
+
+// resumption is what a socket starts with instead of nothing.
+type resumption struct {
+	state recovery.State
+	pid   string           // of a client that gets its session back; "" if the socket is a new one that resumes its rooms
+	rooms []string         // to enter
+	needs []recovery.State // what is to be replayed: for each, the entries of its rooms after its position
+	after recovery.Offset  // the earliest of those positions
+	fence recovery.Offset  // set when the socket has entered its rooms
+}
+
+// recovers reports whether the client is given its session back, id and all.
+func (r *resumption) recovers() bool { return r != nil && r.pid != "" }
+
+// findSession looks for what a new socket can start with.
+func (s *Socket) findSession() (r *resumption, gap *missed, err error) {
+	if s.rec == nil {
+		return nil, nil, nil
+	}
+	if s.ns.history == nil {
+		return nil, nil, errUnavailable
+	}
+	ctx := s.Context()
+	r, gap, err = s.restore(ctx, credentialsOf(s.auth))
+	if r == nil && gap == nil && err == nil {
+		r, gap, err = s.resume(ctx)
+	}
+	return r, gap, err
+}
+
+// setClaimed notes a session that has to be given back if this connection does not get far enough to replace it.
+func (s *Socket) setClaimed(r *resumption) {
+	s.mu.Lock()
+	s.rec.claimed = r
+	s.mu.Unlock()
+}
+
+// giveBack lets a claimed session go as it was found.
+func (s *Socket) giveBack(r *resumption) {
+	opts := s.client.server.opts.Recovery
+	ctx, cancel := context.WithTimeout(context.Background(), opts.Timeout)
+	defer cancel()
+	if err := opts.Sessions.Release(ctx, r.state, s.rec.token, opts.MaxDisconnection); err != nil && !errors.Is(err, recovery.ErrSuperseded) {
+		s.client.server.opts.Logger.Warn("twine: session can't be given back", slog.String("namespace", s.namespace), slog.Any("error", err))
+	}
+}
+
+// adopt stores the state of a socket that took over a session; until then the session is as it was.
+func (s *Socket) adopt(r *resumption) {
+	s.rec.storing.Lock()
+	s.rec.created = r.recovers()
+	s.rec.storing.Unlock()
+	if err := s.Persist(s.client.server.ctx); err != nil {
+		if !errors.Is(err, recovery.ErrSuperseded) {
+			s.client.server.opts.Logger.Warn("twine: restored session is not stored", slog.String("namespace", s.namespace),
+				slog.String("socket", s.id), slog.Any("error", err))
+		}
+		return
+	}
+	s.setClaimed(nil)
+	if !r.recovers() {
+		s.forgetSession(r.state.PID, s.rec.token)
+	}
+}
+
+// persistNew stores a session for the first time, unless a Join has.
+func (s *Socket) persistNew() {
+	s.rec.storing.Lock()
+	created := s.rec.created
+	s.rec.storing.Unlock()
+	if !created {
+		s.persist()
+	}
+}
+
+// restore gives a client its session back, if it asks for it and it is to be had.
+func (s *Socket) restore(ctx context.Context, c credentials) (*resumption, *missed, error) {
+	opts := s.ns.history.opts
+	if c.pid == "" || (c.offset == "" && !opts.ResumeIdle) {
+		return nil, nil, nil
+	}
+	var after recovery.Offset
+	if c.offset != "" {
+		var err error
+		if after, err = recovery.ParseOffset(c.offset); err != nil {
+			s.notRestored(c, err)
+			return nil, nil, nil
+		}
+	}
+	key := storeKey(s.ns.name, c.pid)
+	callCtx, cancel := context.WithTimeout(ctx, opts.Timeout)
+	defer cancel()
+	st, _, err := opts.Sessions.Claim(callCtx, key, s.rec.token)
+	switch {
+	case errors.Is(err, recovery.ErrUnknownSession), errors.Is(err, recovery.ErrExpired):
+		s.notRestored(c, err)
+		return nil, nil, nil
+	case err != nil:
+		return nil, nil, errors.Join(errUnavailable, err)
+	}
+	s.takeOver(c.pid, &st)
+	if c.offset == "" {
+		after = st.Position
+	}
+	r := &resumption{state: st, rooms: st.Rooms, after: after, pid: c.pid}
+	s.setClaimed(r)
+	r.needs = []recovery.State{{Rooms: append([]string{st.SID}, st.Rooms...), Position: after}}
+	gap, err := s.count(ctx, r)
+	if gap == nil && err == nil {
+		return r, nil, nil
+	}
+	if err != nil && !errors.Is(err, recovery.ErrFuture) {
+		return nil, nil, errors.Join(errUnavailable, err)
+	}
+	if gap != nil {
+		gap.rooms = st.Rooms
+		if s.rec.twineID != "" && s.rec.twineID == st.TwineID {
+			// The rooms are resumed, but not the history, and the client is told.
+			r.pid, r.needs = "", nil
+			return r, gap, nil
+		}
+	}
+	// The client starts anew, so nobody will come back for this one.
+	s.setClaimed(nil)
+	s.forgetSession(key, s.rec.token)
+	if err != nil {
+		s.notRestored(c, err)
+		return nil, nil, nil
+	}
+	return nil, gap, nil
+}
+
+func (s *Socket) notRestored(c credentials, why error) {
+	s.client.server.opts.Logger.Debug("twine: session can't be restored", slog.String("namespace", s.namespace),
+		slog.String("offset", c.offset), slog.Any("error", why))
+}
+
+func (s *Socket) forgetSession(key, token string) {
+	ctx, cancel := context.WithTimeout(context.Background(), s.ns.history.opts.Timeout)
+	defer cancel()
+	if err := s.ns.history.opts.Sessions.Delete(ctx, key, token); err != nil && !errors.Is(err, recovery.ErrSuperseded) {
+		s.client.server.opts.Logger.Warn("twine: old session is not deleted", slog.String("namespace", s.namespace), slog.Any("error", err))
+	}
+}
+
+// takeOver closes the connection that holds the session, if it is one of this server: it is half-open, or the client
+// would not be here. What it knew is newer than what is stored.
+func (s *Socket) takeOver(pid string, st *recovery.State) {
+	old := s.ns.Socket(st.SID)
+	if old == nil || old == s || old.rec == nil || old.rec.pid != pid {
+		return
+	}
+	rooms := old.Rooms()
+	old.mu.Lock()
+	if fresh, err := old.stateLocked(rooms); err == nil {
+		fresh.Owner = st.Owner
+		*st = fresh
+	}
+	old.mu.Unlock()
+	old.superseded()
+}
+
+// count finds out whether everything that r needs can be replayed.
+func (s *Socket) count(ctx context.Context, r *resumption) (*missed, error) {
+	h := s.ns.history
+	n, last := 0, r.after
+	err := s.replay(ctx, r, recovery.Offset{}, func(entries []recovery.Entry, next recovery.Offset) error {
+		n, last = n+len(entries), next
+		if n > h.opts.MaxReplay {
+			return errTooMany
+		}
+		return nil
+	})
+	var gap *recovery.GapError
+	switch {
+	case errors.Is(err, errTooMany):
+		newest, _ := recovery.ParseOffset(*h.newest.Load())
+		if newest.Before(last) {
+			newest = last
+		}
+		return &missed{from: r.after, to: newest}, nil
+	case errors.As(err, &gap):
+		newest, _ := recovery.ParseOffset(*h.newest.Load())
+		if newest.Before(gap.To) {
+			newest = gap.To
+		}
+		return &missed{from: r.after, to: newest}, nil
+	}
+	return nil, err
+}
+
+var errTooMany = errors.New("twine: more events than are replayed")
+
+// replay reads what r needs up to through (zero: to the end), page by page.
+func (s *Socket) replay(ctx context.Context, r *resumption, through recovery.Offset,
+	page func(entries []recovery.Entry, next recovery.Offset) error) error {
+	h := s.ns.history
+	var rooms []string
+	for _, st := range r.needs {
+		rooms = append(rooms, missing(st.Rooms, rooms)...)
+	}
+	if !through.IsZero() && !r.after.Before(through) {
+		return nil
+	}
+	q := recovery.Query{After: r.after, Through: through, Rooms: rooms, Limit: 256, MaxBytes: replayPage}
+	for {
+		callCtx, cancel := context.WithTimeout(ctx, h.opts.Timeout)
+		p, err := h.reader.Read(callCtx, s.ns.name, q)
+		cancel()
+		if err != nil {
+			return err
+		}
+		entries := p.Entries
+		if len(r.needs) > 1 || slices.ContainsFunc(entries, func(e recovery.Entry) bool { return len(e.Except) > 0 }) {
+			entries = slices.DeleteFunc(slices.Clone(entries), func(e recovery.Entry) bool { return !r.wants(&e) })
+		}
+		if err := page(entries, p.Next); err != nil {
+			return err
+		}
+		if !p.More {
+			return nil
+		}
+		q.After = p.Next
+	}
+}
+
+// wants reports whether e was for the client.
+func (r *resumption) wants(e *recovery.Entry) bool {
+	for _, st := range r.needs {
+		if e.Offset.After(st.Position) && !e.Excepts(st.Rooms) &&
+			(len(e.Rooms) == 0 || slices.ContainsFunc(e.Rooms, func(room string) bool { return slices.Contains(st.Rooms, room) })) {
+			return true
+		}
+	}
+	return false
+}
+
+// replayPage is how much of a replay is read, and queued, at a time, in bytes.
+const replayPage = 256 << 10
+
+// enter makes the socket a member of its namespace and of rooms, with recovery while nothing is handed out: what has been
+// until then is the fence. It needs joinMu.
+func (s *Socket) enter(rooms []string, r *resumption) {
+	if s.rec == nil {
+		s.ns.adapter.Add(s, rooms...)
+		return
+	}
+	s.ns.history.sequencer.Fence(func(fence recovery.Offset) {
+		s.mu.Lock()
+		position := fence
+		if r != nil {
+			r.fence = fence
+			if r.needs != nil {
+				position = r.after
+			}
+			s.rec.recovered, s.rec.resumed = r.recovers(), !r.recovers()
+			if r.recovers() {
+				s.rec.pid = r.pid
+			}
+		}
+		s.rec.pos = position.String()
+		s.rec.confirmed = s.rec.pos
+		s.mu.Unlock()
+		s.ns.adapter.Add(s, rooms...)
+	})
+}
+
+// replayFailed closes the connection of a client that has to come back for the rest.
+func (s *Socket) replayFailed(err error) {
+	if !errors.Is(err, ErrDisconnected) && !errors.Is(err, engineio.ErrClosed) && !errors.Is(err, context.Canceled) {
+		s.client.server.opts.Logger.Warn("twine: replay failed, the client has to come back",
+			slog.String("namespace", s.namespace), slog.String("socket", s.id), slog.Any("error", err))
+	}
+	s.client.close(ReasonTransportClose)
+}
+
+// sendReplay sends what the client missed, up to the fence, never queueing more than a page or two.
+func (s *Socket) sendReplay(ctx context.Context, r *resumption) error {
+	return s.replay(ctx, r, r.fence, func(entries []recovery.Entry, next recovery.Offset) error {
+		if err := s.session.WaitQueue(ctx, replayPage); err != nil {
+			return err
+		}
+		for i := range entries {
+			e := &entries[i]
+			offset := e.Offset.String()
+			w, err := s.client.server.encode(&parser.Packet{Type: parser.Event, Namespace: s.namespace, Data: e.Data,
+				Attachments: e.Attachments}, offset)
+			if err != nil {
+				return err
+			}
+			s.mu.Lock()
+			err = s.queueAt(w, offset)
+			s.mu.Unlock()
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// tellMissed sends a gap event for each room. It needs a socket that is connected.
+func (s *Socket) tellMissed(m *missed) {
+	for _, room := range m.rooms {
+		_ = s.Unlogged().Emit(gapEvent, struct {
+			Room string `json:"room"`
+			From string `json:"from"`
+			To   string `json:"to"`
+		}{room, m.from.String(), m.to.String()})
+	}
+}
+
+var _ adapter.Member = (*Socket)(nil)
+
+// newToken returns a text that no connection of any server had before.
+func (srv *Server) newToken() string {
+	return srv.instance + "-" + strconv.FormatUint(srv.tokens.Add(1), 36)
+}
+
+var _ engineio.HeartbeatObserver = (*client)(nil)
+
+// BeforePing implements [engineio.HeartbeatObserver].
+func (c *client) BeforePing() { c.each((*Socket).beforePing) }
+
+// Pong implements [engineio.HeartbeatObserver].
+func (c *client) Pong() { c.each((*Socket).pong) }
+
+func (c *client) each(f func(*Socket)) {
+	c.mu.Lock()
+	first := c.first
+	var more []*Socket
+	for _, s := range c.more {
+		more = append(more, s)
+	}
+	c.mu.Unlock()
+	if first != nil {
+		f(first)
+	}
+	for _, s := range more {
+		f(s)
+	}
+}

@@ -1,0 +1,227 @@
+package twine
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twine-realtime/twine/recovery"
+)
+
+// A browser that reloads its page, or comes back the next day, has no session id: all that is left is an identity, such
+// as a cookie, which all of its tabs share. Its sessions that no connection holds any more are what a new connection can
+// resume.
+//
+// A tab that is connected keeps its session to itself. If several tabs were cut off together, nothing tells which of
+// them comes back first: each then gets the rooms of all, because a message too many can be ignored and one too few
+// cannot.
+
+const (
+	// together is how far apart disconnects may be that count as one.
+	together = time.Minute
+	// aliveTimeout is how long a connection with the same identity may take to show that it is alive.
+	aliveTimeout = time.Second
+)
+
+// identities serialises the connections of one browser while they choose what to resume.
+type identities struct {
+	mu   sync.Mutex
+	busy map[string]chan struct{}
+}
+
+// lock waits for its turn with an identity, or for ctx.
+func (l *identities) lock(ctx context.Context, id string) (unlock func(), err error) {
+	for {
+		l.mu.Lock()
+		turn := l.busy[id]
+		if turn == nil {
+			if l.busy == nil {
+				l.busy = make(map[string]chan struct{})
+			}
+			turn = make(chan struct{})
+			l.busy[id] = turn
+			l.mu.Unlock()
+			return func() {
+				l.mu.Lock()
+				delete(l.busy, id)
+				l.mu.Unlock()
+				close(turn)
+			}, nil
+		}
+		l.mu.Unlock()
+		select {
+		case <-turn:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// resume finds what the browser of a new socket left behind. A nil resumption means nothing.
+func (s *Socket) resume(ctx context.Context) (*resumption, *missed, error) {
+	id := s.rec.twineID
+	if id == "" {
+		return nil, nil, nil
+	}
+	opts := s.ns.history.opts
+	unlock, err := s.client.server.identities.lock(ctx, id)
+	if err != nil {
+		return nil, nil, errors.Join(errUnavailable, err)
+	}
+	defer unlock()
+	left, err := s.leftBehind(ctx, id)
+	if err != nil || len(left) == 0 {
+		return nil, nil, err
+	}
+	callCtx, cancel := context.WithTimeout(ctx, opts.Timeout)
+	defer cancel()
+	first, _, err := opts.Sessions.Claim(callCtx, left[0].PID, s.rec.token)
+	switch {
+	case errors.Is(err, recovery.ErrUnknownSession), errors.Is(err, recovery.ErrExpired):
+		return nil, nil, nil
+	case err != nil:
+		return nil, nil, errors.Join(errUnavailable, err)
+	}
+	r := &resumption{state: first, after: first.Position}
+	s.setClaimed(r)
+	left[0] = first
+	for _, st := range left {
+		r.rooms = append(r.rooms, missing(st.Rooms, r.rooms)...)
+		st.Rooms = append([]string{st.SID}, st.Rooms...)
+		r.needs = append(r.needs, st)
+		if st.Position.Before(r.after) {
+			r.after = st.Position
+		}
+	}
+	for _, st := range left[1:] {
+		s.shareRooms(callCtx, st, r)
+	}
+	gap, err := s.count(ctx, r)
+	if err != nil && !errors.Is(err, recovery.ErrFuture) {
+		return nil, nil, errors.Join(errUnavailable, err)
+	}
+	if gap == nil && err == nil {
+		return r, nil, nil
+	}
+	// The rooms are resumed, but not the history, and the client is told.
+	if gap == nil {
+		gap = &missed{from: r.after, to: r.after}
+	}
+	gap.rooms = r.rooms
+	r.needs = nil
+	return r, gap, nil
+}
+
+// leftBehind returns the sessions of an identity that no living connection holds, those that were let go together.
+func (s *Socket) leftBehind(ctx context.Context, id string) ([]recovery.State, error) {
+	opts := s.ns.history.opts
+	callCtx, cancel := context.WithTimeout(ctx, opts.Timeout)
+	defer cancel()
+	all, err := opts.Sessions.ByTwineID(callCtx, id)
+	if err != nil {
+		return nil, errors.Join(errUnavailable, err)
+	}
+	all = slices.DeleteFunc(all, func(st recovery.State) bool { return st.Namespace != s.ns.name })
+	s.awaitSigns(all)
+	var left []recovery.State
+	newest := time.Time{}
+	for _, st := range all {
+		if st.Owner == "" {
+			newest = later(newest, st.Disconnected)
+		}
+	}
+	for _, st := range all {
+		switch {
+		case st.Owner == "" && newest.Sub(st.Disconnected) > together:
+		case st.Owner == "" || s.client.server.abandoned(&st):
+			left = append(left, st)
+		}
+	}
+	return left, nil
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// awaitSigns asks the living connections of the same browser for a sign of life, and closes those that give none: they
+// are half-open, left over from before a reload or from another network.
+func (s *Socket) awaitSigns(all []recovery.State) {
+	var asked sync.WaitGroup
+	for i := range all {
+		st := &all[i]
+		old := s.ns.Socket(st.SID)
+		if st.Owner == "" || old == nil || old.rec == nil || old.rec.token != st.Owner {
+			continue
+		}
+		asked.Add(1)
+		go func() {
+			defer asked.Done()
+			if old.session.CheckAlive(aliveTimeout) {
+				return
+			}
+			rooms := old.Rooms()
+			old.mu.Lock()
+			if fresh, err := old.stateLocked(rooms); err == nil {
+				*st = fresh
+			}
+			old.mu.Unlock()
+			st.Owner, st.Disconnected = "", time.Now()
+			old.superseded()
+		}()
+	}
+	asked.Wait()
+}
+
+// abandoned reports whether the process that holds a session is gone. Without a cluster that is every other one.
+func (srv *Server) abandoned(st *recovery.State) bool {
+	return !strings.HasPrefix(st.Owner, srv.instance+"-")
+}
+
+// shareRooms gives a session that was let go together with the one that s resumes the rooms of both, for the tab that
+// comes back next.
+func (s *Socket) shareRooms(ctx context.Context, st recovery.State, r *resumption) {
+	opts := s.ns.history.opts
+	token := s.client.server.newToken()
+	stored, _, err := opts.Sessions.Claim(ctx, st.PID, token)
+	if err == nil {
+		stored.Rooms = r.rooms
+		stored.Position = r.after
+		err = opts.Sessions.Release(ctx, stored, token, opts.MaxDisconnection)
+	}
+	if err != nil {
+		s.client.server.opts.Logger.Warn("twine: session of another tab is not updated",
+			slog.String("namespace", s.namespace), slog.Any("error", err))
+	}
+}
+
+// catchUp sends what a resumed client missed, after it has connected, and lets the socket go live.
+func (s *Socket) catchUp(r *resumption) {
+	defer s.client.server.running.Add(-1)
+	ctx := s.Context()
+	if d := s.ns.history.opts.ResumeDelay; d > 0 {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-s.session.Done():
+			return
+		}
+	}
+	if err := s.sendReplay(ctx, r); err != nil {
+		s.replayFailed(err)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state.Load() == stateCatchingUp {
+		s.goLiveLocked()
+	}
+}
