@@ -27,6 +27,7 @@ type conn struct {
 	got          *readBuffer // filled by onReadable
 	gotN         int
 	gotErr       error
+	noWait       bool // onReadable is not to wait
 	ready        func(fd uintptr) bool
 }
 
@@ -63,6 +64,13 @@ func (c *conn) nonblocking() bool { return c.raw != nil }
 // close may be called more than once and concurrently with everything else.
 func (c *conn) close() { _ = c.nc.Close() }
 
+// closeWrite tells the peer that nothing more comes, if that can be done without waiting.
+func (c *conn) closeWrite() {
+	if w, ok := c.nc.(interface{ CloseWrite() error }); ok && c.nonblocking() {
+		_ = w.CloseWrite()
+	}
+}
+
 // read waits for bytes and returns a buffer that holds n of them; the caller gives it back.
 func (c *conn) read() (buf *readBuffer, n int, err error) {
 	if c.raw == nil {
@@ -80,6 +88,20 @@ func (c *conn) read() (buf *readBuffer, n int, err error) {
 		copy(buf.b, c.small[:n])
 		return buf, n, nil
 	}
+	return c.readReady()
+}
+
+// tryRead is read without waiting: it fails with errWouldBlock instead.
+func (c *conn) tryRead() (buf *readBuffer, n int, err error) {
+	if c.raw == nil {
+		return nil, 0, errWouldBlock
+	}
+	c.noWait = true
+	defer func() { c.noWait = false }()
+	return c.readReady()
+}
+
+func (c *conn) readReady() (buf *readBuffer, n int, err error) {
 	if err := c.raw.Read(c.ready); err != nil {
 		return nil, 0, err
 	}

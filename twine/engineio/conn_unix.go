@@ -17,8 +17,11 @@ func (c *conn) onReadable(fd uintptr) bool {
 		case unix.EINTR:
 			continue
 		case unix.EAGAIN:
-			readBuffers.Put(buf)
-			return false
+			if !c.noWait {
+				readBuffers.Put(buf)
+				return false
+			}
+			err = errWouldBlock
 		}
 		c.got, c.gotN, c.gotErr = buf, max(n, 0), err
 		return true

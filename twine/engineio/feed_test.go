@@ -14,22 +14,33 @@ func (sink) Write(b []byte) (int, error) { return len(b), nil }
 func (sink) Read([]byte) (int, error)    { return 0, io.EOF }
 func (sink) Close() error                { return nil }
 
+// newFed returns an open session without a client. A nil c means polling.
+func newFed(r Handler, c *conn) *Session {
+	sv := NewServer(&Options{Logger: slog.New(slog.DiscardHandler)}, nil)
+	return &Session{server: sv, flusher: newFlusher(), handler: r, ws: c}
+}
+
 // feed hands stream to the frame reader of a new session, cut into pieces of the given sizes and a last one with the
 // rest. It returns what the handler received.
 func feed(t testing.TB, stream []byte, cuts []int) ([]string, error) {
 	t.Helper()
-	sv := NewServer(&Options{Logger: slog.New(slog.DiscardHandler)}, nil)
 	r := new(recorder)
 	c := newConn(sink{})
-	s := &Session{server: sv, flusher: newFlusher(), handler: r, ws: c}
+	s := newFed(r, c)
+	defer s.server.wheel.close()
 	defer s.endLocking(ReasonForcedClose, nil)
-	buf := make([]byte, len(stream))
-	var fr frameReader
-	step := func(n int) error {
-		copy(buf, stream[:n]) // the reader overwrites what it is given
+	piece := &readBuffer{b: make([]byte, len(stream))}
+	step := func(n int) (err error) {
+		copy(piece.b, stream[:n]) // the reader overwrites what it is given
 		stream = stream[n:]
-		err := s.readFrames(c, &fr, buf[:n])
-		clear(buf[:n]) // what it keeps has to be a copy
+		func() {
+			defer s.server.guardSession(s, &err)
+			err = s.readFrames(c, &piece.frameReader, piece.b[:n])
+		}()
+		clear(piece.b[:n]) // what it keeps has to be a copy
+		if limit := s.server.opts.MaxHTTPBufferSize + 14 + len(piece.b); len(c.left) > limit || len(c.parts) > limit {
+			t.Errorf("the reader keeps %d and %d bytes", len(c.left), len(c.parts))
+		}
 		return err
 	}
 	for _, n := range cuts {
@@ -38,8 +49,5 @@ func feed(t testing.TB, stream []byte, cuts []int) ([]string, error) {
 		}
 	}
 	err := step(len(stream))
-	if limit := sv.opts.MaxHTTPBufferSize + 14 + readSize + len(buf); len(c.left) > limit || len(c.parts) > limit {
-		t.Errorf("the reader keeps %d and %d bytes", len(c.left), len(c.parts))
-	}
 	return r.got(), err
 }

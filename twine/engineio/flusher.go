@@ -132,7 +132,7 @@ func (f *flusher) flush(s *Session) {
 	case len(s.queue) > 0:
 		f.add(s)
 	default:
-		s.scheduled = false
+		s.flushed()
 	}
 }
 
@@ -203,7 +203,7 @@ func (s *Session) flushBlocking(c *conn) {
 	for {
 		s.mu.Lock()
 		if s.state == stateClosed || len(s.queue) == 0 {
-			s.scheduled = false
+			s.flushed()
 			s.mu.Unlock()
 			return
 		}

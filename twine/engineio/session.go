@@ -55,6 +55,7 @@ type Session struct {
 	posting      bool // a POST is under way
 	v3, b64      bool // the client speaks protocol v3; and wants binary as base64. Never change.
 	scheduled    bool // a flusher, or a goroutine in its place, has this session
+	hangUp       bool // both close frames have been said once the queue is empty
 	queue        []*Message
 	queueOff     int // bytes of queue[0] that are written already
 	queued       int // size of all messages in queue and in the hands of a flusher
@@ -226,6 +227,19 @@ func (s *Session) beginClosing(reason Reason, err error, last *Message) {
 	s.queue = append(s.queue, last)
 	s.queued += last.size()
 	s.wake()
+}
+
+// flushed is called when the queue has left over a WebSocket. It needs mu.
+func (s *Session) flushed() {
+	s.scheduled = false
+	switch {
+	case s.state != stateClosing:
+	case s.hangUp:
+		s.end("", nil)
+	default:
+		// Nothing follows a close frame. Clients wait for the end of the connection before they report it closed.
+		s.ws.closeWrite()
+	}
 }
 
 // enqueue needs mu and an open session.

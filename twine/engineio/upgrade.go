@@ -25,17 +25,15 @@ func (s *Session) startProbe(c *conn, first []byte) {
 	s.probe = c
 	s.server.sessions.Add(1)
 	s.mu.Unlock()
-	timer := time.AfterFunc(s.server.opts.UpgradeTimeout, func() {
+	// Not stopped when the upgrade succeeds: then it finds nothing to do.
+	time.AfterFunc(s.server.opts.UpgradeTimeout, func() {
 		s.mu.Lock()
 		if s.probe == c {
 			s.dropProbe()
 		}
 		s.mu.Unlock()
 	})
-	go func() {
-		defer timer.Stop()
-		s.readLoop(c, first)
-	}()
+	go s.readLoop(c, first)
 }
 
 // probePacket handles a packet on a connection that is not the transport yet. An error closes that connection alone.

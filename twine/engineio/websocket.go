@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"time"
 	"unicode/utf8"
 
 	"github.com/gobwas/ws"
@@ -47,19 +46,40 @@ func (r *frameReader) next(b []byte) (ws.Header, int, error) {
 	return h, len(b) - r.src.Len(), err
 }
 
-// readLoop is the one goroutine of a WebSocket connection. It ends when the connection does.
+// readLoop reads a WebSocket connection until it ends. It is one goroutine at a time: to wait for a client that has
+// nothing to say it hands over to a new one, because a stack that handling a message has made larger would stay so.
 func (s *Session) readLoop(c *conn, first []byte) {
-	defer s.server.sessions.Done()
-	defer c.close()
 	c.left = first
-	buf, err := readBuffers.Get().(*readBuffer), error(nil)
-	for n := 0; err == nil; {
-		err = s.handleRead(c, buf, n)
-		if err == nil {
-			buf, n, err = c.read()
+	s.readOn(c, readBuffers.Get().(*readBuffer), 0, nil)
+}
+
+// park is all that an idle connection runs.
+func (s *Session) park(c *conn) {
+	buf, n, err := c.read()
+	s.readOn(c, buf, n, err)
+}
+
+// readOn handles the first n bytes of buf and all that can be read without waiting. It stays out of park's frame.
+//
+//go:noinline
+func (s *Session) readOn(c *conn, buf *readBuffer, n int, err error) {
+	parked := false
+	defer func() {
+		if !parked {
+			s.readFailed(c, err)
+			c.close()
+			s.server.sessions.Done()
+		}
+	}()
+	for err == nil {
+		if err = s.handleRead(c, buf, n); err != nil {
+			return
+		}
+		if buf, n, err = c.tryRead(); err == errWouldBlock {
+			parked = true
+			go s.park(c)
 		}
 	}
-	s.readFailed(c, err)
 }
 
 // handleRead handles the first n bytes of buf and gives it back.
@@ -81,7 +101,15 @@ func (s *Session) readFailed(c *conn, err error) {
 		return
 	}
 	switch {
-	case errors.Is(err, errClosedByPeer), errors.Is(err, io.EOF):
+	case errors.Is(err, errClosedByPeer):
+		s.mu.Lock()
+		answering := s.hangUp
+		s.mu.Unlock()
+		if answering {
+			s.drainInput(c)
+		}
+		s.endLocking(ReasonTransportClose, nil)
+	case errors.Is(err, io.EOF):
 		s.endLocking(ReasonTransportClose, nil)
 	case errors.Is(err, errTooLarge), errors.Is(err, errProtocol), errors.Is(err, errInflate), errors.Is(err, errUTF8),
 		errors.Is(err, errHeartbeat), errors.Is(err, errPacket), errors.Is(err, errPanic), errors.As(err, new(errorOf)):
@@ -232,26 +260,24 @@ func validClose(payload []byte) bool {
 	return ws.CheckCloseFrameData(code, reason) == nil
 }
 
-// answerClose sends the close frame that RFC 6455, 5.5.1 asks for, if nothing else waits to be written. A client whose
-// close frame is itself the answer gets none.
+// answerClose answers a close frame (RFC 6455, 5.5.1), behind what is queued. A close frame that is itself the answer to
+// the server's gets none.
 func (s *Session) answerClose(c *conn, payload []byte) {
 	var body []byte
 	if len(payload) >= 2 {
 		code, _ := ws.ParseCloseFrameData(payload)
 		body = ws.NewCloseFrameBody(code, "")
 	}
-	frame := ws.MustCompileFrame(ws.NewCloseFrame(body))
+	frame := newControl(ws.MustCompileFrame(ws.NewCloseFrame(body)))
 	s.mu.Lock()
-	idle := s.state == stateOpen && !s.scheduled && len(s.queue) == 0
+	probing := c == s.probe
+	if c == s.ws && s.state == stateOpen {
+		s.hangUp = true
+		s.beginClosing(ReasonTransportClose, nil, frame)
+	}
 	s.mu.Unlock()
-	switch {
-	case !idle: // the client wants to leave; it does not wait for the answer
-	case c.nonblocking():
-		var w rawWriter
-		w.init()
-		_, _ = w.write(c, frame)
-	default:
-		_ = c.nc.SetWriteDeadline(time.Now().Add(time.Second))
-		_, _ = c.nc.Write(frame)
+	if probing {
+		// Only the goroutine that reads a probe writes to it. UpgradeTimeout bounds the write.
+		_, _ = c.nc.Write(frame.frame)
 	}
 }

@@ -1,0 +1,61 @@
+# make build   bin/twined
+# make check   formatting, vet, staticcheck
+# make test    everything that must pass, after installing what it needs; ends with PASS or FAIL
+# make unit    the tests that need Go alone
+# make e2e     the daemon with unchanged clients in Node and Chromium
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+.NOTPARALLEL:
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+NODE_MODULES := testdata/js/node_modules/.package-lock.json
+# sudo forgets where Go is
+export PATH := $(PATH):/usr/local/go/bin
+export CHROMIUM ?= /usr/bin/chromium
+
+.PHONY: build
+build:
+	go build -o bin/twined ./cmd/twined
+
+.PHONY: test
+test:
+	@if $(MAKE) --no-print-directory install check unit e2e; then echo PASS; else echo FAIL; exit 1; fi
+
+.PHONY: check
+check:
+	@unformatted=$$(gofmt -l $$(find . -name node_modules -prune -o -name '*.go' -print)); \
+	if [ -n "$$unformatted" ]; then echo "not formatted with gofmt:"; echo "$$unformatted"; exit 1; fi
+	go vet -tags e2e ./...
+	go run $(STATICCHECK) -tags e2e ./...
+
+.PHONY: unit
+unit:
+	go test -race -timeout 20m ./...
+
+.PHONY: e2e
+e2e: $(NODE_MODULES)
+	go test -tags e2e -count 1 -timeout 20m ./cmd/twined/e2e
+
+# What the tests need and the machine lacks, from the system's packages and from npm.
+.PHONY: install
+install: packages $(NODE_MODULES)
+
+.PHONY: packages
+packages:
+	@missing=(); \
+	command -v gcc >/dev/null || missing+=(gcc libc6-dev); \
+	command -v node >/dev/null || missing+=(nodejs); \
+	command -v npm >/dev/null || missing+=(npm); \
+	[ -x "$$CHROMIUM" ] || missing+=(chromium); \
+	if [ $${#missing[@]} -gt 0 ]; then \
+		as_root=; [ "$$(id -u)" = 0 ] || as_root=sudo; \
+		echo "installing $${missing[*]}"; \
+		$$as_root apt-get update -qq; \
+		$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$${missing[@]}" >/dev/null; \
+	fi
+
+$(NODE_MODULES): testdata/js/package-lock.json
+	cd testdata/js && npm ci --no-audit --no-fund --ignore-scripts
+	@touch $@

@@ -1,0 +1,133 @@
+// Command twinebench measures what Twine costs a server, next to the reference implementation doing the same work.
+//
+//	go run ./cmd/twinebench
+//
+// It starts the servers under test as child processes, one after the other, several rounds in turn, connects thousands
+// of Socket.IO clients from its own process, and prints the server's CPU time and memory, the ratio to the reference,
+// and whether Twine keeps its budgets. Every delivery is counted and checked; a missing, repeated, reordered or damaged
+// one ends the run with an error. All traffic stays on the loopback interface. It needs Linux, and Node with the
+// packages of testdata/js (npm ci) for the reference.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var err error
+	if len(os.Args) > 1 && os.Args[1] == "serve" {
+		err = serve(os.Args[2:], os.Stdin, os.Stdout)
+	} else {
+		err = run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	}
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "twinebench:", err)
+		os.Exit(1)
+	}
+}
+
+// settings say what is measured and how much of it.
+type settings struct {
+	Clients     int           `json:"clients"`
+	Rounds      int           `json:"rounds"`
+	MessageSize int           `json:"message_size"`
+	Burst       int           `json:"burst_messages"`
+	Paced       int           `json:"paced_messages"`
+	Interval    time.Duration `json:"paced_interval_ns"`
+	Settle      time.Duration `json:"settle_ns"`
+
+	servers  []string
+	jsDir    string
+	jsonFile string
+	profiles string
+	enforce  bool
+}
+
+func parseSettings(args []string, stderr io.Writer) (settings, error) {
+	s := settings{MessageSize: 100, Burst: 200, Paced: 45, Interval: time.Second / 3, Settle: 5 * time.Second}
+	flags := flag.NewFlagSet("twinebench", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.IntVar(&s.Clients, "clients", 5000, "connections, all in one `room`; the limit of open files bounds them")
+	flags.IntVar(&s.Rounds, "rounds", 3, "how `often` each server is measured; the medians are compared")
+	servers := flags.String("servers", "twine,node", "what to measure, a `list` of twine, node and engineio (twine's transport layer alone)")
+	quick := flags.Bool("quick", false, "a short run with 1,000 clients and one round, to see that all works; its numbers are rough")
+	flags.StringVar(&s.jsDir, "js-dir", "testdata/js", "`folder` with bench-server.mjs and its node_modules")
+	flags.StringVar(&s.jsonFile, "json", "", "also write the results to this `file`")
+	flags.StringVar(&s.profiles, "profiles", "", "write pprof profiles of Twine's phases into this `folder`; the numbers of such a run are not comparable")
+	flags.BoolVar(&s.enforce, "enforce", false, "a missed budget is an error")
+	if err := flags.Parse(args); err != nil {
+		return s, err
+	}
+	if flags.NArg() > 0 {
+		return s, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	given := map[string]bool{}
+	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	if *quick {
+		s.Paced, s.Settle = 9, time.Second
+		if !given["clients"] {
+			s.Clients = 1000
+		}
+		if !given["rounds"] {
+			s.Rounds = 1
+		}
+	}
+	if s.Clients < 1 || s.Rounds < 1 {
+		return s, errors.New("--clients and --rounds must be at least 1")
+	}
+	s.servers = strings.Split(*servers, ",")
+	return s, nil
+}
+
+// run is the measuring process.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	set, err := parseSettings(args, stderr)
+	if err != nil {
+		return err
+	}
+	var results []*result
+	for _, name := range set.servers {
+		command, err := commandOf(name, set.jsDir)
+		if err != nil {
+			return err
+		}
+		results = append(results, &result{Server: name, command: command})
+	}
+	for round := range set.Rounds {
+		for _, r := range results {
+			fmt.Fprintf(stderr, "round %d of %d: %s\n", round+1, set.Rounds, r.Server)
+			sample, err := measure(ctx, set, r)
+			if err != nil {
+				return fmt.Errorf("round %d, %s: %w", round+1, r.Server, err)
+			}
+			fmt.Fprintf(stderr, "  %s\n", sample)
+			r.Samples = append(r.Samples, sample)
+		}
+	}
+	rep := newReport(set, results)
+	if err := rep.print(stdout); err != nil {
+		return err
+	}
+	if set.jsonFile != "" {
+		if err := rep.write(set.jsonFile); err != nil {
+			return err
+		}
+	}
+	if missed := rep.missed(); set.enforce && len(missed) > 0 {
+		return fmt.Errorf("over budget: %s", strings.Join(missed, ", "))
+	}
+	return nil
+}

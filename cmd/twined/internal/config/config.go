@@ -1,0 +1,133 @@
+// Package config reads the daemon's settings from flags, from TWINE_* environment variables and from a file.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+)
+
+// Config is what the operator asked for. A flag wins over its environment variable, the variable over the file, and
+// the file over the default. An environment variable that is set but empty counts as not set.
+type Config struct {
+	Listen     string        `default:"127.0.0.1:3005" env:"TWINE_LISTEN" placeholder:"HOST:PORT" help:"Address to listen on. Port 0 takes a free one."`
+	APIKey     []string      `env:"TWINE_API_KEY" placeholder:"KEY" help:"Key that publishers send in the Authorization header; repeatable, or separated by commas. Default: generated at the first start and kept in the data folder."`
+	DataDir    string        `default:"twine-data" env:"TWINE_DATA_DIR" placeholder:"DIR" help:"Folder for what the daemon keeps. It is made if it is missing."`
+	CORSOrigin []string      `default:"*" env:"TWINE_CORS_ORIGIN" placeholder:"ORIGIN" help:"Web page origin that may talk to this server, such as https://app.example.com; repeatable, or separated by commas. * stands for every origin."`
+	Drain      time.Duration `default:"20s" env:"TWINE_DRAIN" help:"How long a shutdown may take to hand over what is under way."`
+	LogFormat  string        `default:"auto" enum:"auto,text,json" env:"TWINE_LOG_FORMAT" help:"auto, text or json. auto is text on a terminal and JSON elsewhere."`
+	LogLevel   string        `default:"info" enum:"debug,info,warn,error" env:"TWINE_LOG_LEVEL" help:"debug, info, warn or error."`
+
+	File    kong.ConfigFlag  `name:"config" env:"TWINE_CONFIG" placeholder:"FILE" help:"JSON file with any of these settings, by flag name: {\"listen\": \":3005\", \"drain\": \"30s\"}."`
+	Version kong.VersionFlag `help:"Print the version and exit."`
+
+	Planned planned `embed:""`
+}
+
+// planned are settings that are part of the daemon's contract but that this version does not act on. They are
+// parsed so that using one is refused in so many words, and never ignored.
+type planned struct {
+	RedisURL         string `name:"redis-url" env:"TWINE_REDIS_URL" hidden:""`
+	DynamoDBTable    string `name:"dynamodb-table" env:"TWINE_DYNAMODB_TABLE" hidden:""`
+	DynamoDBEndpoint string `name:"dynamodb-endpoint" env:"TWINE_DYNAMODB_ENDPOINT" hidden:""`
+	RecoveryWindow   string `name:"recovery-window" env:"TWINE_RECOVERY_WINDOW" hidden:""`
+	HotWindow        string `name:"hot-window" env:"TWINE_HOT_WINDOW" hidden:""`
+	Durability       string `name:"durability" env:"TWINE_DURABILITY" hidden:""`
+}
+
+// ErrUnavailable is in the chain of the error for a setting that this version does not have yet.
+var ErrUnavailable = errors.New("not available in this version")
+
+func (p planned) refuse() error {
+	v := reflect.ValueOf(p)
+	for i := range v.NumField() {
+		if v.Field(i).String() != "" {
+			return fmt.Errorf("--%s: %w", v.Type().Field(i).Tag.Get("name"), ErrUnavailable)
+		}
+	}
+	return nil
+}
+
+// exitRequest carries the status of a parse that has said all there is to say, such as --help.
+type exitRequest int
+
+// Parse reads args (without the program's name), the environment and, if one is named, the config file. Help and
+// version go to stdout. exit is true when there is nothing left to do but to leave with status 0.
+func Parse(args []string, version string, stdout, stderr io.Writer) (cfg *Config, exit bool, err error) {
+	clearEmptyEnvironment()
+	cfg = &Config{}
+	parser, err := kong.New(cfg,
+		kong.Name("twined"),
+		kong.Description("Twine's realtime daemon: takes messages over HTTP and hands them to Socket.IO clients."),
+		kong.Vars{"version": version},
+		kong.Configuration(loadFile),
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(status int) { panic(exitRequest(status)) }),
+	)
+	if err != nil {
+		return nil, false, err
+	}
+	defer func() {
+		// kong leaves for --help and --version through its exit hook, from deep inside of Parse.
+		if r := recover(); r != nil {
+			if _, ok := r.(exitRequest); !ok {
+				panic(r)
+			}
+			cfg, exit, err = nil, true, nil
+		}
+	}()
+	if _, err := parser.Parse(args); err != nil {
+		return nil, false, err
+	}
+	if err := cfg.validate(); err != nil {
+		return nil, false, err
+	}
+	return cfg, false, nil
+}
+
+func (c *Config) validate() error {
+	if err := c.Planned.refuse(); err != nil {
+		return err
+	}
+	if c.Drain < 0 {
+		return fmt.Errorf("--drain: %s is negative", c.Drain)
+	}
+	for _, key := range c.APIKey {
+		if err := validKey(key); err != nil {
+			return fmt.Errorf("--api-key: %w", err)
+		}
+	}
+	for _, origin := range c.CORSOrigin {
+		if origin != "*" && (!strings.Contains(origin, "://") || strings.HasSuffix(origin, "/")) {
+			return fmt.Errorf("--cors-origin: %q is not an origin; write it like https://app.example.com, or *", origin)
+		}
+	}
+	return nil
+}
+
+// validKey keeps out keys that could never match: HTTP trims and folds spaces in header values.
+func validKey(key string) error {
+	if key == "" {
+		return errors.New("a key is empty")
+	}
+	for i := range len(key) {
+		if key[i] <= ' ' || key[i] > '~' {
+			return errors.New("a key may hold visible ASCII characters only")
+		}
+	}
+	return nil
+}
+
+func clearEmptyEnvironment() {
+	for _, pair := range os.Environ() {
+		if name, value, _ := strings.Cut(pair, "="); value == "" && strings.HasPrefix(name, "TWINE_") {
+			os.Unsetenv(name)
+		}
+	}
+}

@@ -1,0 +1,146 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func parse(t *testing.T, args ...string) *Config {
+	t.Helper()
+	cfg, exit, err := Parse(args, "test", io.Discard, io.Discard)
+	if err != nil || exit {
+		t.Fatalf("Parse(%q): exit %v, %v", args, exit, err)
+	}
+	return cfg
+}
+
+func writeFile(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "twined.json")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestDefaults(t *testing.T) {
+	cfg := parse(t)
+	if cfg.Listen != "127.0.0.1:3005" || cfg.DataDir != "twine-data" || cfg.Drain != 20*time.Second ||
+		len(cfg.APIKey) != 0 || !slices.Equal(cfg.CORSOrigin, []string{"*"}) || cfg.LogFormat != "auto" || cfg.LogLevel != "info" {
+		t.Errorf("got %+v", *cfg)
+	}
+}
+
+func TestFlagBeatsEnvironmentBeatsFile(t *testing.T) {
+	path := writeFile(t, `{"listen": "file:1", "data-dir": "file", "drain": "1s", "api-key": ["f1", "f2"]}`)
+	t.Setenv("TWINE_DATA_DIR", "env")
+	t.Setenv("TWINE_DRAIN", "2s")
+	cfg := parse(t, "--config", path, "--drain", "3s")
+	if cfg.Listen != "file:1" || cfg.DataDir != "env" || cfg.Drain != 3*time.Second || !slices.Equal(cfg.APIKey, []string{"f1", "f2"}) {
+		t.Errorf("got %+v", *cfg)
+	}
+}
+
+func TestFileNamedInEnvironment(t *testing.T) {
+	t.Setenv("TWINE_CONFIG", writeFile(t, `{"listen": "file:1"}`))
+	if cfg := parse(t); cfg.Listen != "file:1" {
+		t.Errorf("listen is %q", cfg.Listen)
+	}
+}
+
+func TestKeysRepeatAndSplit(t *testing.T) {
+	if cfg := parse(t, "--api-key", "a", "--api-key=b,c"); !slices.Equal(cfg.APIKey, []string{"a", "b", "c"}) {
+		t.Errorf("got %q", cfg.APIKey)
+	}
+	t.Setenv("TWINE_API_KEY", "d,e")
+	if cfg := parse(t); !slices.Equal(cfg.APIKey, []string{"d", "e"}) {
+		t.Errorf("got %q", cfg.APIKey)
+	}
+	if cfg := parse(t, "--api-key", "a"); !slices.Equal(cfg.APIKey, []string{"a"}) {
+		t.Errorf("got %q", cfg.APIKey)
+	}
+}
+
+func TestEmptyVariableCountsAsNotSet(t *testing.T) {
+	t.Setenv("TWINE_API_KEY", "")
+	t.Setenv("TWINE_DRAIN", "")
+	t.Setenv("TWINE_LISTEN", "")
+	if cfg := parse(t); len(cfg.APIKey) != 0 || cfg.Drain != 20*time.Second || cfg.Listen != "127.0.0.1:3005" {
+		t.Errorf("got %+v", *cfg)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	for name, test := range map[string]struct {
+		args []string
+		want string
+	}{
+		"unknown flag":        {[]string{"--nonsense"}, "--nonsense"},
+		"argument":            {[]string{"serve"}, "serve"},
+		"bad duration":        {[]string{"--drain", "soon"}, "--drain"},
+		"negative drain":      {[]string{"--drain=-1s"}, "negative"},
+		"key with a space":    {[]string{"--api-key", "a b"}, "visible ASCII"},
+		"empty key":           {[]string{"--api-key", "a,,b"}, "empty"},
+		"not an origin":       {[]string{"--cors-origin", "example.com"}, "https://"},
+		"log format":          {[]string{"--log-format", "xml"}, "log-format"},
+		"missing config file": {[]string{"--config", "/nonexistent/twined.json"}, "no such file"},
+		"config not JSON":     {[]string{"--config", writeFile(t, `listen: 1`)}, "not a JSON object"},
+		"config twice":        {[]string{"--config", writeFile(t, `{}{}`)}, "more than one"},
+		"unknown setting":     {[]string{"--config", writeFile(t, `{"lisen": "x"}`)}, `unknown setting "lisen"`},
+		"setting of bad type": {[]string{"--config", writeFile(t, `{"listen": {}}`)}, "want a string"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, _, err := Parse(test.args, "test", io.Discard, io.Discard)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got error %v, want one with %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestPlannedSettingsAreRefused(t *testing.T) {
+	for _, flag := range []string{"redis-url", "dynamodb-table", "dynamodb-endpoint", "recovery-window", "hot-window", "durability"} {
+		_, _, err := Parse([]string{"--" + flag, "x"}, "test", io.Discard, io.Discard)
+		if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "--"+flag) {
+			t.Errorf("--%s: got error %v", flag, err)
+		}
+	}
+	t.Run("environment", func(t *testing.T) {
+		t.Setenv("TWINE_REDIS_URL", "redis://127.0.0.1")
+		if _, _, err := Parse(nil, "test", io.Discard, io.Discard); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("TWINE_REDIS_URL: got error %v", err)
+		}
+	})
+	t.Run("file", func(t *testing.T) {
+		path := writeFile(t, `{"durability": "async"}`)
+		if _, _, err := Parse([]string{"--config", path}, "test", io.Discard, io.Discard); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("durability: got error %v", err)
+		}
+	})
+}
+
+func TestHelpAndVersionExit(t *testing.T) {
+	var help bytes.Buffer
+	if _, exit, err := Parse([]string{"--help"}, "test", &help, io.Discard); !exit || err != nil {
+		t.Errorf("--help: exit %v, %v", exit, err)
+	}
+	for _, want := range []string{"--listen", "$TWINE_LISTEN", "--api-key", "--data-dir", "--drain"} {
+		if !strings.Contains(help.String(), want) {
+			t.Errorf("help lacks %s", want)
+		}
+	}
+	if strings.Contains(help.String(), "redis") {
+		t.Error("help names a setting that is not available")
+	}
+	var version bytes.Buffer
+	if _, exit, err := Parse([]string{"--version"}, "1.2.3", &version, io.Discard); !exit || err != nil || version.String() != "1.2.3\n" {
+		t.Errorf("--version: exit %v, %v, %q", exit, err, version.String())
+	}
+}

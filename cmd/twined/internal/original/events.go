@@ -1,0 +1,85 @@
+package original
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/twine-realtime/twine/twine"
+)
+
+// maxRooms bounds how many rooms one client may be in, and so what it can cost.
+const maxRooms = 10_000
+
+var errTooManyRooms = fmt.Errorf("no more than %d rooms", maxRooms)
+
+// Handle lets clients of the main namespace subscribe to rooms with the original's events. What they ask for in the
+// wrong form is passed over. A client that asks for an acknowledgement gets one, with {"error": "..."} if there was one.
+func Handle(srv *twine.Server, log *slog.Logger) {
+	srv.On("subscribe", roomEvent(log, subscribe))
+	srv.On("unsubscribe", roomEvent(log, unsubscribe))
+}
+
+func subscribe(s *twine.Socket, rooms []string) error {
+	if len(s.Rooms())+len(rooms) > maxRooms {
+		return errTooManyRooms
+	}
+	for _, room := range rooms {
+		s.Join(room)
+		if err := s.Emit("roomJoined", "You have joined room: "+room); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func unsubscribe(s *twine.Socket, rooms []string) error {
+	for _, room := range rooms {
+		s.Leave(room)
+		if err := s.Emit("roomLeft", "You have left room: "+room); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// roomEvent handles an event whose argument is a room, or a list of rooms as Socket.IO's own join takes it.
+func roomEvent(log *slog.Logger, do func(*twine.Socket, []string) error) func(context.Context, *twine.Socket, *twine.Event) {
+	return func(_ context.Context, s *twine.Socket, e *twine.Event) {
+		rooms, err := eventRooms(e)
+		if err == nil {
+			err = do(s, rooms)
+		}
+		if err != nil {
+			log.Debug("event not carried out", "event", e.Name(), "socket", s.ID(), "error", err)
+		}
+		acknowledge(e, err)
+	}
+}
+
+func eventRooms(e *twine.Event) ([]string, error) {
+	var rooms []string
+	var room string
+	if e.Bind(0, &room) == nil {
+		rooms = []string{room}
+	} else if e.Bind(0, &rooms) != nil {
+		return nil, errors.New("the first argument is neither a room nor a list of rooms")
+	}
+	for _, room := range rooms {
+		if err := validRoom(room); err != nil {
+			return nil, fmt.Errorf("the room %w", err)
+		}
+	}
+	return rooms, nil
+}
+
+func acknowledge(e *twine.Event, err error) {
+	switch {
+	case !e.WantsAck():
+	case err != nil:
+		e.Ack(map[string]string{"error": err.Error()})
+	default:
+		e.Ack()
+	}
+}

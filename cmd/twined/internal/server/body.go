@@ -1,0 +1,35 @@
+package server
+
+import (
+	"io"
+	"net/http"
+	"time"
+)
+
+// boundBodies lets a client take no longer than limit to send a request's body. http.Server.ReadTimeout would do the same, but
+// would also end a long poll.
+func boundBodies(limit time.Duration, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			connection := http.NewResponseController(w)
+			connection.SetReadDeadline(time.Now().Add(limit))
+			r.Body = &boundBody{r.Body, connection}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// boundBody lifts the deadline as soon as the body is there, for the connection is then watched for the client's
+// leaving, which a deadline would look like.
+type boundBody struct {
+	io.ReadCloser
+	connection *http.ResponseController
+}
+
+func (b *boundBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		b.connection.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}

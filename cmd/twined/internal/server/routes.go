@@ -1,0 +1,46 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+
+	"github.com/twine-realtime/twine/cmd/twined/internal/apikey"
+	"github.com/twine-realtime/twine/cmd/twined/internal/original"
+)
+
+func (s *Server) routes(keys *apikey.Set) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/socket.io/", s.twine)
+	mux.Handle("/socket.io", s.twine) // a client whose addTrailingSlash is off
+	mux.HandleFunc("GET /set-cookie", original.SetCookie)
+	mux.Handle("POST /api/twine", s.publishes.wrap(&original.Publisher{
+		Authorized: keys.Contains,
+		Publish: func(_ context.Context, room string, message json.RawMessage) error {
+			return s.twine.To(room).Emit("message", message)
+		},
+		Log: s.log,
+	}))
+	mux.HandleFunc("GET /{$}", answer(http.StatusCreated, "ok"))
+	mux.HandleFunc("GET /healthz", answer(http.StatusOK, "ok"))
+	mux.HandleFunc("GET /readyz", s.ready)
+	return mux
+}
+
+// ready tells a load balancer whether to send clients here.
+func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
+	if s.draining.Load() {
+		answer(http.StatusServiceUnavailable, "shutting down")(w, r)
+		return
+	}
+	answer(http.StatusOK, "ready")(w, r)
+}
+
+func answer(status int, text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("Cache-Control", "no-store")
+		w.WriteHeader(status)
+		w.Write([]byte(text))
+	}
+}

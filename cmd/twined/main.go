@@ -1,0 +1,109 @@
+// Command twined is Twine's realtime daemon: it takes messages over HTTP and hands them to Socket.IO clients.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/twine-realtime/twine/cmd/twined/internal/apikey"
+	"github.com/twine-realtime/twine/cmd/twined/internal/config"
+	"github.com/twine-realtime/twine/cmd/twined/internal/logging"
+	"github.com/twine-realtime/twine/cmd/twined/internal/server"
+)
+
+func main() {
+	// Room for the second signal: the first one's shutdown must not hide it.
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	if err := run(os.Args[1:], os.Stdout, os.Stderr, signals); err != nil {
+		fmt.Fprintln(os.Stderr, "twined:", err)
+		os.Exit(1)
+	}
+}
+
+// run is the daemon's life, from its arguments to the end of its shutdown.
+func run(args []string, stdout, stderr io.Writer, signals <-chan os.Signal) error {
+	cfg, exit, err := config.Parse(args, version(), stdout, stderr)
+	if err != nil || exit {
+		return err
+	}
+	log := logging.New(stderr, cfg.LogFormat, cfg.LogLevel)
+	listener, err := listen(cfg.Listen)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	keys, err := loadKeys(cfg, stdout, log)
+	if err != nil {
+		return err
+	}
+
+	srv := server.New(cfg, keys, log)
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(listener) }()
+	log.Info("listening", "address", listener.Addr().String(), "version", version())
+
+	select {
+	case err := <-served:
+		return fmt.Errorf("stopped serving: %w", err)
+	case received := <-signals:
+		log.Info("shutting down", "signal", received.String(), "clients", srv.Clients(), "drain", cfg.Drain.String())
+	}
+	go func() {
+		<-signals
+		log.Warn("second signal: leaving at once")
+		os.Exit(1)
+	}()
+	ctx, cancel := context.WithTimeout(context.Background(), cfg.Drain)
+	defer cancel()
+	if err := srv.Shutdown(ctx); err != nil {
+		log.Warn("shut down before all was handed over", "error", err)
+	}
+	<-served
+	log.Info("stopped")
+	return nil
+}
+
+func listen(address string) (net.Listener, error) {
+	listener, err := net.Listen("tcp", address)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("cannot listen on %s: the address is in use, perhaps by another twined; choose another with --listen", address)
+	case err != nil:
+		return nil, fmt.Errorf("cannot listen on %s: %w", address, err)
+	}
+	return listener, nil
+}
+
+// loadKeys returns the keys that the operator gave, or else the one that is kept in the data folder.
+func loadKeys(cfg *config.Config, stdout io.Writer, log *slog.Logger) (*apikey.Set, error) {
+	if len(cfg.APIKey) > 0 {
+		return apikey.NewSet(cfg.APIKey...), nil
+	}
+	kept, err := apikey.Load(cfg.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	if kept.Generated {
+		fmt.Fprintf(stdout, "API key, shown this once and kept in %s: %s\n", kept.Path, kept.Key)
+	}
+	if kept.Exposed {
+		log.Warn("the API key file could be read by others; it no longer can, but consider a new key", "file", kept.Path)
+	}
+	return apikey.NewSet(kept.Key), nil
+}
+
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return "unknown"
+}

@@ -1,0 +1,92 @@
+package memory_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/twine-realtime/twine/recovery"
+	"github.com/twine-realtime/twine/recovery/memory"
+	"github.com/twine-realtime/twine/recovery/recoverytest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestLog(t *testing.T) {
+	recoverytest.Log(t, func(testing.TB) recoverytest.LogUnderTest {
+		return recoverytest.LogUnderTest{Log: memory.NewLog(memory.LogOptions{})}
+	})
+}
+
+func TestSessions(t *testing.T) {
+	recoverytest.Sessions(t, func(_ testing.TB, now func() time.Time) recoverytest.SessionsUnderTest {
+		return recoverytest.SessionsUnderTest{
+			Sessions: memory.NewSessions(memory.SessionsOptions{Hold: recoverytest.Hold, Now: now}),
+		}
+	})
+}
+
+var ctx = context.Background()
+
+func fill(t *testing.T, log *memory.Log, ns string, n int, data []byte) (last recovery.Offset) {
+	t.Helper()
+	last, err := log.Last(ctx, ns)
+	for range n {
+		last = last.Next()
+		err = errors.Join(err, log.Append(ctx, ns, []recovery.Entry{{Offset: last, Rooms: []string{"r", "s"}, ID: last.String(), Data: data}}))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return last
+}
+
+func TestBytesAreBounded(t *testing.T) {
+	log := memory.NewLog(memory.LogOptions{MaxBytes: 100_000})
+	quiet, _ := log.Start(ctx, "/quiet")
+	last := fill(t, log, "/", 5000, make([]byte, 1000))
+	start, _ := log.Start(ctx, "/")
+	page, err := log.Read(ctx, "/", recovery.Query{After: start, Rooms: []string{"r"}})
+	if err != nil || len(page.Entries) < 50 || len(page.Entries) > 100 || page.Next != last {
+		t.Errorf("%d entries to %v: %v", len(page.Entries), page.Next, err)
+	}
+	if _, err := log.Read(ctx, "/quiet", recovery.Query{After: quiet}); err != nil {
+		t.Errorf("a namespace that lost nothing: %v", err)
+	}
+	if found, _ := log.Lookup(ctx, "/", []string{last.String(), quiet.Next().String()}); len(found) != 1 {
+		t.Errorf("found %v", found)
+	}
+	// An entry larger than the bound is passed on and not kept; that is a gap.
+	big := fill(t, log, "/", 1, make([]byte, 200_000))
+	if start, _ := log.Start(ctx, "/"); start != big {
+		t.Errorf("start %v, want %v", start, big)
+	}
+}
+
+func TestEntriesAge(t *testing.T) {
+	now := time.Now()
+	log := memory.NewLog(memory.LogOptions{Window: time.Minute, Now: func() time.Time { return now }})
+	old := fill(t, log, "/", 3, []byte(`["x"]`))
+	now = now.Add(2 * time.Minute)
+	o := recovery.OffsetAt(now)
+	if err := log.Append(ctx, "/", []recovery.Entry{{Offset: o, Data: []byte(`["x"]`)}}); err != nil {
+		t.Fatal(err)
+	}
+	if start, _ := log.Start(ctx, "/"); start != old {
+		t.Errorf("start %v, want %v", start, old)
+	}
+}
+
+func TestSessionsAreBounded(t *testing.T) {
+	s := memory.NewSessions(memory.SessionsOptions{Max: 2})
+	for i := range 3 {
+		err := s.Create(ctx, recovery.State{PID: fmt.Sprint(i)}, "t")
+		if (i < 2) != (err == nil) || i == 2 && !errors.Is(err, recovery.ErrFull) {
+			t.Errorf("session %d: %v", i, err)
+		}
+	}
+}
