@@ -173,27 +173,30 @@ func (s *Socket) connect(r *resumption) bool {
 		s.refuse(errInternal)
 		return false
 	}
-	if r.recovers() {
-		if err := s.sendReplay(s.Context(), r); err != nil {
-			s.replayFailed(err)
-			return false
-		}
-	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.state.Load() == stateEnded {
+		s.mu.Unlock()
 		return false
 	}
 	// An error says that the connection is closed, which is about to end the socket.
 	_ = s.session.Send(connected.messages...)
 	s.connected = true
-	if r != nil && !r.recovers() && r.needs != nil {
-		s.state.Store(stateCatchingUp)
-		s.client.server.running.Add(1)
-		go s.catchUp(r)
+	if r == nil || r.needs == nil {
+		s.goLiveLocked()
+		s.mu.Unlock()
 		return true
 	}
-	s.goLiveLocked()
+	s.state.Store(stateCatchingUp)
+	s.mu.Unlock()
+	if r.recovers() {
+		s.catchUp(r, 0)
+		return true
+	}
+	s.client.server.running.Add(1)
+	go func() {
+		defer s.client.server.running.Add(-1)
+		s.catchUp(r, s.ns.history.opts.ResumeDelay)
+	}()
 	return true
 }
 

@@ -22,8 +22,12 @@ import (
 //     and starts anew: never is part of it replayed and called complete.
 //  3. While nothing is being handed out, the socket enters its rooms. The fence is the newest entry that was handed out
 //     until then. Everything later is held back.
-//  4. What lies between the client's position and the fence is read and sent, then the CONNECT packet, then what was held
-//     back; then the socket is live.
+//  4. The CONNECT packet is sent, then what lies between the client's position and the fence, page by page, then what was
+//     held back; then the socket is live.
+//
+// The reference implementation sends the CONNECT packet behind the replay. Its client then keeps the replayed events until
+// the packet comes, across a reconnect too: when the connection is cut in between, they are replayed again, and its
+// listeners run twice. Behind the CONNECT packet each event moves the client's position at once.
 //
 // If the connection is cut anywhere in between, the client comes back with the position that it really has reached.
 
@@ -153,7 +157,9 @@ func (s *Socket) restore(ctx context.Context, c credentials) (*resumption, *miss
 		return nil, nil, errors.Join(errUnavailable, err)
 	}
 	s.takeOver(c.pid, &st)
-	if c.offset == "" {
+	// A client keeps the offset of an earlier session until it gets an event in the new one. What the session has
+	// confirmed since then is the better knowledge; it also stays young while nothing happens.
+	if after.Before(st.Position) {
 		after = st.Position
 	}
 	r := &resumption{state: st, rooms: st.Rooms, after: after, pid: c.pid}

@@ -202,12 +202,11 @@ func (s *Socket) shareRooms(ctx context.Context, st recovery.State, r *resumptio
 	}
 }
 
-// catchUp sends what a resumed client missed, after it has connected, and lets the socket go live.
-func (s *Socket) catchUp(r *resumption) {
-	defer s.client.server.running.Add(-1)
+// catchUp sends what the client missed, a while after it has connected, and lets the socket go live.
+func (s *Socket) catchUp(r *resumption, delay time.Duration) {
 	ctx := s.Context()
-	if d := s.ns.history.opts.ResumeDelay; d > 0 {
-		timer := time.NewTimer(d)
+	if delay > 0 {
+		timer := time.NewTimer(delay)
 		defer timer.Stop()
 		select {
 		case <-timer.C:

@@ -46,7 +46,10 @@ func run(args []string, stdout, stderr io.Writer, signals <-chan os.Signal) erro
 		return err
 	}
 
-	srv := server.New(cfg, keys, log)
+	srv, err := server.New(cfg, keys, log)
+	if err != nil {
+		return err
+	}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(listener) }()
 	log.Info("listening", "address", listener.Addr().String(), "version", version())

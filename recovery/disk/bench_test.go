@@ -1,7 +1,6 @@
 package disk_test
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -36,7 +35,6 @@ func BenchmarkPublish(b *testing.B) {
 }
 
 func benchmarkPublish(b *testing.B, ids bool) {
-	ctx := context.Background()
 	store := openStore(b, filepath.Join(b.TempDir(), "history.db"), disk.Options{})
 	defer store.Close()
 	seq, err := recovery.NewSequencer(ctx, recovery.SequencerOptions{
@@ -56,7 +54,7 @@ func benchmarkPublish(b *testing.B, ids bool) {
 			for i := next.Add(1) - 1; i < int64(b.N); i = next.Add(1) - 1 {
 				e := recovery.Entry{Rooms: []string{fmt.Sprint("room", rand.IntN(1000))}, Data: data}
 				if ids {
-					e.ID = fmt.Sprint("key-", i*2654435761%1e9, "-", i)
+					e.ID = fmt.Sprint("key-", uint64(i)*2654435761%1e9, "-", i)
 				}
 				began := time.Now()
 				if _, _, err := seq.Publish(ctx, e); err != nil {
@@ -75,7 +73,6 @@ func benchmarkPublish(b *testing.B, ids bool) {
 
 func fill(tb testing.TB, store *disk.Store, entries int) (start recovery.Offset) {
 	tb.Helper()
-	ctx := context.Background()
 	start, err := store.Log().Last(ctx, "/")
 	if err != nil {
 		tb.Fatal(err)
@@ -112,7 +109,7 @@ func BenchmarkReplay(b *testing.B) {
 		n := 0
 		q := recovery.Query{After: start, Rooms: rooms}
 		for more := true; more; {
-			page, err := store.Log().Read(context.Background(), "/", q)
+			page, err := store.Log().Read(ctx, "/", q)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -159,4 +156,40 @@ func BenchmarkOpen(b *testing.B) {
 			b.StartTimer()
 		}
 	})
+}
+
+// BenchmarkRestore claims and stores 10,000 sessions, all at once, as happens
+// when a room full of clients comes back.
+func BenchmarkRestore(b *testing.B) {
+	store := openStore(b, filepath.Join(b.TempDir(), "history.db"), disk.Options{})
+	defer store.Close()
+	s := store.Sessions()
+	const sessions = 10_000
+	state := func(i int) recovery.State {
+		return recovery.State{PID: fmt.Sprintf("%x-%d", uint64(i)*2654435761, i), Namespace: "/", Rooms: []string{"lobby"}, TwineID: fmt.Sprint("t", i)}
+	}
+	all := func(do func(i int) error) {
+		var running sync.WaitGroup
+		for i := range sessions {
+			running.Go(func() {
+				if err := do(i); err != nil {
+					b.Error(err)
+				}
+			})
+		}
+		running.Wait()
+	}
+	all(func(i int) error { return s.Create(ctx, state(i), "0") })
+	round := 0
+	for b.Loop() {
+		round++
+		token := fmt.Sprint(round)
+		all(func(i int) error {
+			st := state(i)
+			if _, _, err := s.Claim(ctx, st.PID, token); err != nil {
+				return err
+			}
+			return s.Store(ctx, st, token)
+		})
+	}
 }

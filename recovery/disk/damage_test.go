@@ -246,3 +246,99 @@ func TestSecondProcess(t *testing.T) {
 		t.Errorf("opened twice: %v", err)
 	}
 }
+
+// With one of its two headers damaged, the file is as it was before its last
+// commit, perhaps. That must not pass for the whole.
+func TestDamagedHeader(t *testing.T) {
+	for header := range int64(2) {
+		path := filepath.Join(t.TempDir(), "history.db")
+		start, all := sample(t, path, 50)
+		last := all[len(all)-1].Offset
+		flip(t, path, header*int64(os.Getpagesize())+20)
+		store := openStore(t, path, small)
+		for _, after := range []recovery.Offset{start, all[20].Offset, last} {
+			if _, err := store.Log().Read(ctx, "/", recovery.Query{After: after}); !errors.Is(err, recovery.ErrGap) {
+				t.Errorf("header %d, read after %v: %v", header, after, err)
+			}
+		}
+		goesOn(t, store, last)
+	}
+}
+
+// A damaged entry in the segment that is being written is found when the file is
+// opened: once, and not each time.
+func TestDamagedEntryOfTheLastSegment(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "history.db")
+	store := openStore(t, path, disk.Options{Logger: quiet})
+	last, _ := store.Log().Last(ctx, "/")
+	for i := range 5 {
+		last = last.Next()
+		e := recovery.Entry{Offset: last, Data: fmt.Appendf(nil, "entry number %d", i)}
+		if err := store.Log().Append(ctx, "/", []recovery.Entry{e}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Older pages have it too.
+	for at := 0; ; at++ {
+		i := bytes.Index(content[at:], []byte("entry number 2"))
+		if i < 0 {
+			break
+		}
+		at += i
+		flip(t, path, int64(at))
+	}
+	store = openStore(t, path, disk.Options{Logger: quiet})
+	start, err := store.Log().Start(ctx, "/")
+	if err != nil || !start.After(last) {
+		t.Errorf("the history begins at %v, the entry was before %v: %v", start, last, err)
+	}
+	goesOn(t, store, start)
+	store = openStore(t, path, disk.Options{Logger: quiet})
+	defer store.Close()
+	if again, _ := store.Log().Start(ctx, "/"); again != start {
+		t.Errorf("opened again, the history begins at %v, not %v", again, start)
+	}
+}
+
+func flip(t *testing.T, path string, at int64) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	b := make([]byte, 1)
+	if _, err = f.ReadAt(b, at); err == nil {
+		b[0] ^= 0x10
+		_, err = f.WriteAt(b, at)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// goesOn checks that a store that has broken with its past works, and closes it.
+func goesOn(t *testing.T, store *disk.Store, past recovery.Offset) {
+	t.Helper()
+	start, _ := store.Log().Last(ctx, "/")
+	if start.Before(past) {
+		t.Errorf("goes on at %v, before %v", start, past)
+	}
+	e := recovery.Entry{Offset: start.Next(), Data: []byte(`["x"]`)}
+	if err := store.Log().Append(ctx, "/", []recovery.Entry{e}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := read(store.Log(), recovery.Query{After: start}); err != nil || len(got) != 1 {
+		t.Errorf("%d entries: %v", len(got), err)
+	}
+	if err := store.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -110,7 +110,7 @@ func publishUntilKilled(path string) {
 // afterwards, once and in order, and so is what earlier ones accepted.
 func TestKill(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "history.db")
-	kills := 15
+	kills := 10
 	if testing.Short() {
 		kills = 3
 	}

@@ -94,12 +94,12 @@ const indexCost = 48
 // space returns a namespace as this transaction sees it. A new one gets its
 // number here, and is stored with the first entry.
 func (c *change) space(ns string) (space, error) {
-	name := string(appendName(nil, ns))
-	if sp, ok := c.spaces[name]; ok {
+	name := appendName(nil, ns)
+	if sp, ok := c.spaces[string(name)]; ok {
 		return sp, nil
 	}
 	c.store.mu.RLock()
-	sp, ok := c.store.state.spaces[name]
+	sp, ok := c.store.state.spaces[string(name)]
 	born := c.store.state.born
 	c.store.mu.RUnlock()
 	if ok {

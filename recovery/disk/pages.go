@@ -19,6 +19,9 @@ type pageWalk struct {
 	pageSize int
 	pages    uint64 // as many as the file has in use
 	seen     []uint64
+
+	window   []byte // pages that were read ahead
+	windowAt uint64 // the first of them
 }
 
 const (
@@ -70,9 +73,9 @@ func (w *pageWalk) read(id uint64) ([]byte, error) {
 	if id < 2 || id >= w.pages {
 		return nil, damagedPage(id, "out of bounds")
 	}
-	page := make([]byte, w.pageSize)
-	if _, err := w.file.ReadAt(page, int64(id)*int64(w.pageSize)); err != nil {
-		return nil, fmt.Errorf("failed to read page %d: %w", id, err)
+	page, err := w.fetch(id)
+	if err != nil {
+		return nil, err
 	}
 	if own := binary.NativeEndian.Uint64(page); own != id {
 		return nil, damagedPage(id, "calls itself %d", own)
@@ -88,12 +91,28 @@ func (w *pageWalk) read(id uint64) ([]byte, error) {
 		w.seen[p/64] |= 1 << (p % 64)
 	}
 	if overflow > 0 {
-		page = append(page, make([]byte, overflow*uint64(w.pageSize))...)
+		page = append(make([]byte, 0, (overflow+1)*uint64(w.pageSize)), page...)
+		page = page[:cap(page)]
 		if _, err := w.file.ReadAt(page[w.pageSize:], int64(id+1)*int64(w.pageSize)); err != nil {
 			return nil, fmt.Errorf("failed to read page %d: %w", id+1, err)
 		}
 	}
 	return page, nil
+}
+
+// fetch reads a page and some that follow it, which are often the next ones to
+// be asked for. What it returned remains valid.
+func (w *pageWalk) fetch(id uint64) ([]byte, error) {
+	size := uint64(w.pageSize)
+	if id < w.windowAt || (id-w.windowAt+1)*size > uint64(len(w.window)) {
+		const ahead = 16
+		w.window, w.windowAt = make([]byte, min(ahead, w.pages-id)*size), id
+		if _, err := w.file.ReadAt(w.window, int64(id*size)); err != nil {
+			return nil, fmt.Errorf("failed to read page %d: %w", id, err)
+		}
+	}
+	at := (id - w.windowAt) * size
+	return w.window[at : at+size : at+size], nil
 }
 
 func (w *pageWalk) elements(id uint64, page, low, high []byte, depth int) (last []byte, err error) {

@@ -15,7 +15,7 @@ import (
 func (h *host) dialDeflate() *wsClient {
 	h.t.Helper()
 	d := ws.Dialer{Timeout: patience, Extensions: []httphead.Option{wsflate.DefaultParameters.Option()}}
-	nc, _, hs, err := d.Dial(h.t.Context(), "ws"+h.http.URL[len("http"):]+"/engine.io/?EIO=4&transport=websocket")
+	nc, br, hs, err := d.Dial(h.t.Context(), "ws"+h.http.URL[len("http"):]+"/engine.io/?EIO=4&transport=websocket")
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -23,7 +23,10 @@ func (h *host) dialDeflate() *wsClient {
 		h.t.Fatalf("extensions %v", hs.Extensions)
 	}
 	h.t.Cleanup(func() { _ = nc.Close() })
-	w := &wsClient{t: h.t, nc: nc, br: bufio.NewReader(nc)}
+	if br == nil { // it holds what came with the handshake
+		br = bufio.NewReader(nc)
+	}
+	w := &wsClient{t: h.t, nc: nc, br: br}
 	w.opened = parseOpen(h.t, w.text())
 	w.rec = h.session(w.SID)
 	return w

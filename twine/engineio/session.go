@@ -483,7 +483,7 @@ func failure(err error) (Reason, *Message) {
 		return ReasonTransportError, closeProtocolError
 	case errTooLarge:
 		return ReasonTransportError, closeTooLarge
-	case errUTF8:
+	case errUTF8, errInflate:
 		return ReasonParseError, closeInvalidData
 	case errPanic:
 		return ReasonForcedClose, closeNormal

@@ -16,13 +16,18 @@ import (
 // Config is what the operator asked for. A flag wins over its environment variable, the variable over the file, and
 // the file over the default. An environment variable that is set but empty counts as not set.
 type Config struct {
-	Listen     string        `default:"127.0.0.1:3005" env:"TWINE_LISTEN" placeholder:"HOST:PORT" help:"Address to listen on. Port 0 takes a free one."`
-	APIKey     []string      `env:"TWINE_API_KEY" placeholder:"KEY" help:"Key that publishers send in the Authorization header; repeatable, or separated by commas. Default: generated at the first start and kept in the data folder."`
-	DataDir    string        `default:"twine-data" env:"TWINE_DATA_DIR" placeholder:"DIR" help:"Folder for what the daemon keeps. It is made if it is missing."`
-	CORSOrigin []string      `default:"*" env:"TWINE_CORS_ORIGIN" placeholder:"ORIGIN" help:"Web page origin that may talk to this server, such as https://app.example.com; repeatable, or separated by commas. * stands for every origin."`
-	Drain      time.Duration `default:"20s" env:"TWINE_DRAIN" help:"How long a shutdown may take to hand over what is under way."`
-	LogFormat  string        `default:"auto" enum:"auto,text,json" env:"TWINE_LOG_FORMAT" help:"auto, text or json. auto is text on a terminal and JSON elsewhere."`
-	LogLevel   string        `default:"info" enum:"debug,info,warn,error" env:"TWINE_LOG_LEVEL" help:"debug, info, warn or error."`
+	Listen         string        `default:"127.0.0.1:3005" env:"TWINE_LISTEN" placeholder:"HOST:PORT" help:"Address to listen on. Port 0 takes a free one."`
+	APIKey         []string      `env:"TWINE_API_KEY" placeholder:"KEY" help:"Key that publishers send in the Authorization header; repeatable, or separated by commas. Default: generated at the first start and kept in the data folder."`
+	DataDir        string        `default:"twine-data" env:"TWINE_DATA_DIR" placeholder:"DIR" help:"Folder for what the daemon keeps. It is made if it is missing."`
+	CORSOrigin     []string      `default:"*" env:"TWINE_CORS_ORIGIN" placeholder:"ORIGIN" help:"Web page origin that may talk to this server, such as https://app.example.com; repeatable, or separated by commas. * stands for every origin."`
+	RecoveryWindow time.Duration `default:"24h" env:"TWINE_RECOVERY_WINDOW" help:"How long messages and the sessions of disconnected clients are kept."`
+	HotWindow      time.Duration `default:"2m" env:"TWINE_HOT_WINDOW" help:"How much of the history is kept in memory too."`
+	MaxReplay      int           `default:"1000" env:"TWINE_MAX_REPLAY" help:"How many missed messages a client is sent when it comes back. One that missed more is told so instead."`
+	Durability     string        `default:"sync" enum:"sync,async" env:"TWINE_DURABILITY" help:"sync: a publisher is answered once its message is safely on disk. async: at once, and a crash may lose the newest messages."`
+	Quarantine     bool          `env:"TWINE_QUARANTINE" help:"If the data file is damaged beyond use, set it aside and start with an empty one, instead of not starting."`
+	Drain          time.Duration `default:"20s" env:"TWINE_DRAIN" help:"How long a shutdown may take to hand over what is under way."`
+	LogFormat      string        `default:"auto" enum:"auto,text,json" env:"TWINE_LOG_FORMAT" help:"auto, text or json. auto is text on a terminal and JSON elsewhere."`
+	LogLevel       string        `default:"info" enum:"debug,info,warn,error" env:"TWINE_LOG_LEVEL" help:"debug, info, warn or error."`
 
 	File    kong.ConfigFlag  `name:"config" env:"TWINE_CONFIG" placeholder:"FILE" help:"JSON file with any of these settings, by flag name: {\"listen\": \":3005\", \"drain\": \"30s\"}."`
 	Version kong.VersionFlag `help:"Print the version and exit."`
@@ -36,9 +41,6 @@ type planned struct {
 	RedisURL         string `name:"redis-url" env:"TWINE_REDIS_URL" hidden:""`
 	DynamoDBTable    string `name:"dynamodb-table" env:"TWINE_DYNAMODB_TABLE" hidden:""`
 	DynamoDBEndpoint string `name:"dynamodb-endpoint" env:"TWINE_DYNAMODB_ENDPOINT" hidden:""`
-	RecoveryWindow   string `name:"recovery-window" env:"TWINE_RECOVERY_WINDOW" hidden:""`
-	HotWindow        string `name:"hot-window" env:"TWINE_HOT_WINDOW" hidden:""`
-	Durability       string `name:"durability" env:"TWINE_DURABILITY" hidden:""`
 }
 
 // ErrUnavailable is in the chain of the error for a setting that this version does not have yet.
@@ -97,6 +99,16 @@ func (c *Config) validate() error {
 	}
 	if c.Drain < 0 {
 		return fmt.Errorf("--drain: %s is negative", c.Drain)
+	}
+	switch {
+	case c.RecoveryWindow < time.Minute:
+		return fmt.Errorf("--recovery-window: %s is less than a minute", c.RecoveryWindow)
+	case c.HotWindow <= 0:
+		return fmt.Errorf("--hot-window: %s is not more than nothing", c.HotWindow)
+	case c.HotWindow > c.RecoveryWindow:
+		return fmt.Errorf("--hot-window: %s is more than the recovery window, %s", c.HotWindow, c.RecoveryWindow)
+	case c.MaxReplay < 1:
+		return fmt.Errorf("--max-replay: %d is less than 1", c.MaxReplay)
 	}
 	for _, key := range c.APIKey {
 		if err := validKey(key); err != nil {

@@ -106,7 +106,7 @@ func TestRefused(t *testing.T) {
 }
 
 func TestPlannedSettingsAreRefused(t *testing.T) {
-	for _, flag := range []string{"redis-url", "dynamodb-table", "dynamodb-endpoint", "recovery-window", "hot-window", "durability"} {
+	for _, flag := range []string{"redis-url", "dynamodb-table", "dynamodb-endpoint"} {
 		_, _, err := Parse([]string{"--" + flag, "x"}, "test", io.Discard, io.Discard)
 		if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "--"+flag) {
 			t.Errorf("--%s: got error %v", flag, err)
@@ -119,7 +119,7 @@ func TestPlannedSettingsAreRefused(t *testing.T) {
 		}
 	})
 	t.Run("file", func(t *testing.T) {
-		path := writeFile(t, `{"durability": "async"}`)
+		path := writeFile(t, `{"redis-url": "redis://x"}`)
 		if _, _, err := Parse([]string{"--config", path}, "test", io.Discard, io.Discard); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("durability: got error %v", err)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/twine-realtime/twine/twine"
 )
@@ -19,15 +20,29 @@ var errTooManyRooms = fmt.Errorf("no more than %d rooms", maxRooms)
 func Handle(srv *twine.Server, log *slog.Logger) {
 	srv.On("subscribe", roomEvent(log, subscribe))
 	srv.On("unsubscribe", roomEvent(log, unsubscribe))
+	srv.On("updateSessionTS", updateSession)
+	srv.On("stateRecovery", func(_ context.Context, _ *twine.Socket, e *twine.Event) {
+		acknowledge(e, nil) // what a client missed is sent without its asking
+	})
+}
+
+// updateSession notes the timestamp of a message that the client has handled.
+func updateSession(_ context.Context, s *twine.Socket, e *twine.Event) {
+	var ms float64
+	err := e.Bind(0, &ms)
+	if err == nil && ms > 0 && ms < 1<<53 {
+		s.ConfirmReceived(time.UnixMilli(int64(ms)))
+	}
+	acknowledge(e, err)
 }
 
 func subscribe(s *twine.Socket, rooms []string) error {
 	if len(s.Rooms())+len(rooms) > maxRooms {
 		return errTooManyRooms
 	}
+	s.Join(rooms...)
 	for _, room := range rooms {
-		s.Join(room)
-		if err := s.Emit("roomJoined", "You have joined room: "+room); err != nil {
+		if err := s.Unlogged().Emit("roomJoined", "You have joined room: "+room); err != nil {
 			return err
 		}
 	}
@@ -35,9 +50,9 @@ func subscribe(s *twine.Socket, rooms []string) error {
 }
 
 func unsubscribe(s *twine.Socket, rooms []string) error {
+	s.Leave(rooms...)
 	for _, room := range rooms {
-		s.Leave(room)
-		if err := s.Emit("roomLeft", "You have left room: "+room); err != nil {
+		if err := s.Unlogged().Emit("roomLeft", "You have left room: "+room); err != nil {
 			return err
 		}
 	}

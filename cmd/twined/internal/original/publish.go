@@ -29,7 +29,8 @@ type Publisher struct {
 	Authorized func(key string) bool
 	// Publish hands the message, a JSON object, to everyone in the room. An error means that nobody gets it: for good
 	// if it matches parser.ErrMalformed, and for now otherwise.
-	Publish func(ctx context.Context, room string, message json.RawMessage) error
+	// A message with the same id, unless that is empty, is handed out once.
+	Publish func(ctx context.Context, room, id string, message json.RawMessage) error
 	Log     *slog.Logger
 }
 
@@ -52,7 +53,12 @@ func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeText(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	switch err := p.Publish(r.Context(), room, message); {
+	id, err := idempotencyKey(r.Header)
+	if err != nil {
+		writeText(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	switch err := p.Publish(r.Context(), room, id, message); {
 	case errors.Is(err, parser.ErrMalformed): // though it is JSON
 		writeText(w, http.StatusBadRequest, "payload is nested too deep")
 		return
@@ -63,6 +69,24 @@ func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeText(w, http.StatusCreated, "ok")
+}
+
+// maxKeyBytes is the longest Idempotency-Key.
+const maxKeyBytes = 255
+
+// idempotencyKey returns the name that the publisher gave to its message, so that it may send it again after an error
+// or no answer at all. Without the header it is empty.
+func idempotencyKey(header http.Header) (string, error) {
+	keys := header.Values("Idempotency-Key")
+	switch {
+	case len(keys) == 0:
+		return "", nil
+	case len(keys) > 1:
+		return "", errors.New("more than one Idempotency-Key")
+	case keys[0] == "" || len(keys[0]) > maxKeyBytes:
+		return "", fmt.Errorf("the Idempotency-Key is empty or longer than %d bytes", maxKeyBytes)
+	}
+	return keys[0], nil
 }
 
 func unauthorized(w http.ResponseWriter, text string) {

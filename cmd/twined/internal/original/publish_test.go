@@ -21,7 +21,7 @@ type published struct {
 func publisher(p *published, err error) *Publisher {
 	return &Publisher{
 		Authorized: func(key string) bool { return key == "key" },
-		Publish: func(_ context.Context, room string, message json.RawMessage) error {
+		Publish: func(_ context.Context, room, _ string, message json.RawMessage) error {
 			p.room, p.message = room, string(message)
 			p.count++
 			return err

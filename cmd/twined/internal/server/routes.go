@@ -1,8 +1,6 @@
 package server
 
 import (
-	"context"
-	"encoding/json"
 	"net/http"
 
 	"github.com/twine-realtime/twine/cmd/twined/internal/apikey"
@@ -16,10 +14,8 @@ func (s *Server) routes(keys *apikey.Set) http.Handler {
 	mux.HandleFunc("GET /set-cookie", original.SetCookie)
 	mux.Handle("POST /api/twine", s.publishes.wrap(&original.Publisher{
 		Authorized: keys.Contains,
-		Publish: func(_ context.Context, room string, message json.RawMessage) error {
-			return s.twine.To(room).Emit("message", message)
-		},
-		Log: s.log,
+		Publish:    s.publish,
+		Log:        s.log,
 	}))
 	mux.HandleFunc("GET /{$}", answer(http.StatusCreated, "ok"))
 	mux.HandleFunc("GET /healthz", answer(http.StatusOK, "ok"))

@@ -13,6 +13,7 @@ import (
 	"github.com/twine-realtime/twine/cmd/twined/internal/apikey"
 	"github.com/twine-realtime/twine/cmd/twined/internal/config"
 	"github.com/twine-realtime/twine/cmd/twined/internal/original"
+	"github.com/twine-realtime/twine/recovery/disk"
 	"github.com/twine-realtime/twine/twine"
 	"github.com/twine-realtime/twine/twine/engineio"
 )
@@ -30,20 +31,28 @@ const (
 type Server struct {
 	http      *http.Server
 	twine     *twine.Server
+	store     *disk.Store
 	publishes gate
 	served    chan struct{} // closed when the listener is
 	draining  atomic.Bool
 	log       *slog.Logger
 }
 
-// New returns a Server that accepts publishers with the given keys.
-func New(cfg *config.Config, keys *apikey.Set, log *slog.Logger) *Server {
+// New opens the data folder and returns a Server that accepts publishers with the given keys. Shutdown closes it, or
+// Close if Serve was never called.
+func New(cfg *config.Config, keys *apikey.Set, log *slog.Logger) (*Server, error) {
+	store, err := openStore(cfg, log)
+	if err != nil {
+		return nil, err
+	}
 	origins := newOrigins(cfg.CORSOrigin)
 	s := &Server{
 		twine: twine.NewServer(&twine.Options{
-			Engine: engineio.Options{AllowRequest: origins.allowHandshake, Logger: log},
-			Logger: log,
+			Engine:   engineio.Options{AllowRequest: origins.allowHandshake, Logger: log},
+			Recovery: recoveryOptions(cfg, store),
+			Logger:   log,
 		}),
+		store:  store,
 		served: make(chan struct{}),
 		log:    log,
 	}
@@ -55,7 +64,7 @@ func New(cfg *config.Config, keys *apikey.Set, log *slog.Logger) *Server {
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
-	return s
+	return s, nil
 }
 
 // Serve answers on the listener until Shutdown, and then returns nil.
@@ -78,7 +87,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	requests := make(chan error, 1)
 	go func() { requests <- s.http.Shutdown(ctx) }()
 	<-s.served
-	err := errors.Join(s.publishes.close(ctx), s.twine.Close(ctx), <-requests)
+	err := errors.Join(s.publishes.close(ctx), s.twine.Close(ctx), <-requests, s.store.Close())
 	if err != nil {
 		s.http.Close()
 	}

@@ -1,0 +1,71 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/twine-realtime/twine/cmd/twined/internal/config"
+	"github.com/twine-realtime/twine/cmd/twined/internal/original"
+	"github.com/twine-realtime/twine/recovery"
+	"github.com/twine-realtime/twine/recovery/disk"
+	"github.com/twine-realtime/twine/recovery/memory"
+	"github.com/twine-realtime/twine/twine"
+	"github.com/twine-realtime/twine/twine/engineio"
+)
+
+const (
+	// storeName is the file in the data folder that holds history and sessions.
+	storeName = "twine.db"
+	// resumeDelay is longer than the 100 ms after which the original client library looks whether it has a connection
+	// to attach its listeners to.
+	resumeDelay = 400 * time.Millisecond
+	// publishTimeout is how long a publisher waits before it is told to try again.
+	publishTimeout = 15 * time.Second
+)
+
+func openStore(cfg *config.Config, log *slog.Logger) (*disk.Store, error) {
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("cannot make the data folder: %w", err)
+	}
+	path := filepath.Join(cfg.DataDir, storeName)
+	store, err := disk.Open(path, disk.Options{Window: cfg.RecoveryWindow, Quarantine: cfg.Quarantine, Logger: log})
+	if corrupt := (*disk.CorruptError)(nil); errors.As(err, &corrupt) {
+		return nil, fmt.Errorf("%w; restore it from a backup, or start with --quarantine to set it aside and begin with an empty one", err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot open %s: %w", path, err)
+	}
+	return store, nil
+}
+
+func recoveryOptions(cfg *config.Config, store *disk.Store) *twine.Recovery {
+	durability := recovery.Sync
+	if cfg.Durability == "async" {
+		durability = recovery.Async
+	}
+	return &twine.Recovery{
+		Log:              store.Log(),
+		Hot:              memory.NewLog(memory.LogOptions{Window: cfg.HotWindow}),
+		Sessions:         store.Sessions(),
+		Durability:       durability,
+		MaxDisconnection: cfg.RecoveryWindow,
+		MaxReplay:        cfg.MaxReplay,
+		ResumeIdle:       true,
+		Identify:         func(h *engineio.Handshake) string { return original.CookieID(h.Header()) },
+		ResumeDelay:      resumeDelay,
+	}
+}
+
+// publish hands a message to everyone in a room, now or when they come back, and returns when that is certain.
+func (s *Server) publish(ctx context.Context, room, id string, message json.RawMessage) error {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	_, err := s.twine.To(room).Publish(ctx, id, "message", message)
+	return err
+}
