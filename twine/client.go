@@ -29,11 +29,14 @@ type client struct {
 func (srv *Server) accept(session *engineio.Session) engineio.Handler {
 	c := &client{server: srv, session: session, decoder: srv.opts.Codec.NewDecoder()}
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.timeout = time.AfterFunc(srv.opts.ConnectTimeout, func() {
 		srv.opts.Logger.Debug("twine: connection joined no namespace", slog.String("session", session.ID()))
 		c.close(ReasonForcedClose)
 	})
+	c.mu.Unlock()
+	if c.legacy() {
+		c.connect(&parser.Packet{Type: parser.Connect, Namespace: "/"})
+	}
 	return c
 }
 
@@ -44,6 +47,9 @@ func (c *client) Message(data []byte, binary bool) error {
 		return err
 	}
 	if p.Type == parser.Connect {
+		if c.legacy() {
+			legacyConnect(p)
+		}
 		c.connect(p)
 		return nil
 	}
@@ -219,7 +225,11 @@ func (c *client) stopTimeout() {
 
 // refuse answers a wish to join with an error.
 func (c *client) refuse(namespace string, refusal *ConnectError) {
-	w, err := c.server.encode(connectErrorPacket(namespace, refusal), "")
+	p := connectErrorPacket(namespace, refusal)
+	if c.legacy() {
+		p = legacyRefusal(p, refusal)
+	}
+	w, err := c.server.encode(p, "")
 	if err != nil {
 		c.server.opts.Logger.Error("twine: data of a ConnectError cannot be encoded",
 			slog.String("namespace", namespace), slog.Any("error", err))

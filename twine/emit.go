@@ -81,6 +81,9 @@ func (s *Socket) emit(flags Flags, event string, args []any) error {
 	case s.rec == nil || s.ns == nil || s.ns.history == nil:
 		var w *wire
 		if w, err = s.client.server.encode(p, ""); err == nil {
+			if flags.NoCompress {
+				w.uncompressed()
+			}
 			err = s.send(w, p, flags)
 		}
 	case flags.Volatile || flags.Unlogged || s.state.Load() == stateJoining:
@@ -151,6 +154,9 @@ func (s *Socket) sendUnlogged(p *parser.Packet, flags Flags) error {
 	w, err := s.client.server.encode(p, s.rec.pos)
 	if err != nil {
 		return err
+	}
+	if flags.NoCompress {
+		w.uncompressed()
 	}
 	return s.sendLocked(held{wire: w, packet: p}, flags.Volatile)
 }

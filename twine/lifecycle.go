@@ -168,7 +168,11 @@ func (s *Socket) connect(r *resumption) bool {
 	if s.rec != nil {
 		pid = s.rec.pid
 	}
-	connected, err := s.client.server.encode(connectPacket(s.namespace, s.id, pid), "")
+	p := connectPacket(s.namespace, s.id, pid)
+	if s.client.legacy() {
+		p.Data = nil
+	}
+	connected, err := s.client.server.encode(p, "")
 	if err != nil {
 		s.refuse(errInternal)
 		return false

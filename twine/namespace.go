@@ -106,6 +106,9 @@ func (h host) Prepare(d *adapter.Delivery) error {
 	if err != nil {
 		return err
 	}
+	if d.Flags.NoCompress {
+		w.uncompressed()
+	}
 	d.Wire = w
 	return nil
 }

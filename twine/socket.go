@@ -67,6 +67,9 @@ type extras struct {
 func newSocket(c *client, namespace string, ns *Namespace, auth []byte) *Socket {
 	s := &Socket{id: newID(), namespace: namespace, ns: ns, client: c, session: c.session, auth: auth,
 		progress: progress{joinDue: true}}
+	if c.legacy() {
+		s.id = c.legacyID(namespace)
+	}
 	if opts := c.server.opts.Recovery; opts != nil {
 		s.rec = &recoverable{pid: newSecret(), token: c.server.newToken()}
 		if opts.Identify != nil {

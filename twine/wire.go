@@ -14,6 +14,13 @@ type wire struct {
 	one      [1]*engineio.Message // room for messages, which rarely are more than one
 }
 
+// uncompressed marks a wire that nobody has yet as one that is not to be compressed.
+func (w *wire) uncompressed() {
+	for i, m := range w.messages {
+		w.messages[i] = m.Uncompressed()
+	}
+}
+
 // encode encodes and frames p. offset, if not empty, becomes one more argument.
 func (srv *Server) encode(p *parser.Packet, offset string) (*wire, error) {
 	if offset != "" {

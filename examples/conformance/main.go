@@ -32,6 +32,7 @@ func main() {
 // run serves a suite until ctx ends. It tells out where.
 func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("conformance", flag.ContinueOnError)
+	flags.SetOutput(out)
 	name := flags.String("suite", "", "one of "+strings.Join(suiteNames(), ", "))
 	host := flags.String("host", "127.0.0.1", "the address to listen on")
 	port := flags.String("port", "", "the port to listen on, if not the one that the suite expects")

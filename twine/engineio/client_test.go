@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -172,7 +173,16 @@ func (h *host) dialWebSocket() *wsClient {
 // frame returns the next frame. Control frames are not hidden.
 func (w *wsClient) frame() (ws.Frame, error) {
 	_ = w.nc.SetReadDeadline(time.Now().Add(patience))
-	return ws.ReadFrame(w.br)
+	h, err := ws.ReadHeader(w.br)
+	if err != nil {
+		return ws.Frame{}, err
+	}
+	if h.Length > 64<<20 {
+		return ws.Frame{}, fmt.Errorf("frame of %d bytes", h.Length)
+	}
+	payload := make([]byte, h.Length)
+	_, err = io.ReadFull(w.br, payload)
+	return ws.Frame{Header: h, Payload: payload}, err
 }
 
 func (w *wsClient) mustFrame() ws.Frame {

@@ -16,8 +16,9 @@ func (sink) Close() error                { return nil }
 
 // newFed returns an open session without a client. A nil c means polling.
 func newFed(r Handler, c *conn) *Session {
-	sv := NewServer(&Options{Logger: slog.New(slog.DiscardHandler)}, nil)
-	return &Session{server: sv, flusher: newFlusher(), handler: r, ws: c}
+	sv := &Server{opts: (&Options{Logger: slog.New(slog.DiscardHandler)}).withDefaults()}
+	sv.wheel = newWheel(sv.opts.PingTimeout, (*Session).deadline)
+	return &Session{server: sv, flusher: new(flusher), handler: r, ws: c}
 }
 
 // feed hands stream to the frame reader of a new session, cut into pieces of the given sizes and a last one with the

@@ -45,6 +45,7 @@ func FuzzPollingPayload(f *testing.F) {
 		}
 		r := new(recorder)
 		s := newFed(r, nil)
+		defer s.server.wheel.close()
 		defer s.endLocking(ReasonForcedClose, nil)
 		err := s.handlePayload(slices.Clone(body), false)
 		if (err == nil) != valid {
@@ -69,6 +70,7 @@ func FuzzPollingPayloadV3(f *testing.F) {
 		r := new(recorder)
 		s := newFed(r, nil)
 		s.v3 = true
+		defer s.server.wheel.close()
 		defer s.endLocking(ReasonForcedClose, nil)
 		if err := s.handlePayload(slices.Clone(body), binary); err == errPanic {
 			t.Error("panicked")

@@ -15,6 +15,7 @@ const (
 	packetMessage = '4'
 	packetUpgrade = '5'
 	packetNoop    = '6'
+	packetBase64  = 'b' // a binary message as text
 )
 
 // maxFrameHeader is the size of the largest unmasked WebSocket frame header (RFC 6455, 5.2).
@@ -117,6 +118,15 @@ func newControl(frame []byte) *Message {
 func (m *Message) packet() []byte { return m.frame[m.head:] }
 
 func (m *Message) size() int { return len(m.frame) + queueOverhead }
+
+// base64 returns m for a client that asked for binary messages as text.
+func (m *Message) base64() *Message {
+	if m.kind != kindBinary {
+		return m
+	}
+	buf := append(make([]byte, maxFrameHeader, maxFrameHeader+1+base64.StdEncoding.EncodedLen(len(m.packet()))), packetBase64)
+	return framed(base64.StdEncoding.AppendEncode(buf, m.packet()), maxFrameHeader, kindText)
+}
 
 // appendPolling appends the packet in the form of a long-polling payload: text as it is, binary as "b" + base64.
 func (m *Message) appendPolling(dst []byte) []byte {

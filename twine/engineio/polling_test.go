@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -292,5 +293,35 @@ func TestPostThatNeverEnds(t *testing.T) {
 	_ = nc.SetReadDeadline(time.Now().Add(patience))
 	if n, err := nc.Read(make([]byte, 1)); errors.Is(err, context.DeadlineExceeded) || n == 0 && errors.Is(err, net.ErrClosed) {
 		t.Errorf("the server still waits for the body: %v", err)
+	}
+}
+
+// The timeouts of the embedding http.Server must not cut what is meant to last.
+func TestHTTPServerTimeouts(t *testing.T) {
+	const timeout = 50 * time.Millisecond
+	h := newHost(t, nil, withEcho, func(h *host) {
+		h.http.Config.ReadHeaderTimeout = timeout
+		h.http.Config.ReadTimeout = timeout
+		h.http.Config.WriteTimeout = timeout
+	})
+	w, p := h.dialWebSocket(), h.dialPolling()
+	waiting := p.getAsync(t.Context())
+	loris, err := net.Dial("tcp", h.http.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer loris.Close()
+	_, _ = loris.Write([]byte("GET /engine.io/?EIO=4&transport=polling HTTP/1.1\r\nHo"))
+	since := time.Now()
+	eventually(t, "the timeouts have passed", func() bool { return time.Since(since) > 2*timeout })
+	_ = p.rec.Send(NewText([]byte("late")))
+	if a := <-waiting; a.body != "4late" {
+		t.Errorf("poll answered %+v", a)
+	}
+	w.send("4late")
+	w.expectText("4late")
+	_ = loris.SetReadDeadline(time.Now().Add(patience))
+	if _, err := io.Copy(io.Discard, loris); err != nil {
+		t.Errorf("the slow handshake is still there: %v", err)
 	}
 }

@@ -55,7 +55,9 @@ func NewServer(opts *Options, accept func(*Session) Handler) *Server {
 	return sv
 }
 
-// ServeHTTP serves all requests of the protocol, whatever their path.
+// ServeHTTP serves all requests of the protocol, whatever their path. How long a client may take to send the header of a
+// request is for the http.Server to bound, with ReadHeaderTimeout. Its ReadTimeout and WriteTimeout do no harm to polls
+// and WebSockets, which have deadlines of their own.
 func (sv *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { sv.handler.ServeHTTP(w, r) }
 
 // ClientsCount returns the number of sessions that are not closed.
@@ -213,8 +215,9 @@ func (sv *Server) handshake(w http.ResponseWriter, r *http.Request, version, tra
 	s := &Session{server: sv, id: newID(), hs: newHandshake(r, 4), handler: noHandler{}}
 	if version != "4" {
 		s.hs.Protocol = 3
-		s.v3, s.b64 = true, r.URL.Query().Has("b64")
+		s.v3 = true
 	}
+	s.b64 = r.URL.Query().Has("b64")
 	s.flusher = sv.flushers[sv.next.Add(1)%uint32(len(sv.flushers))]
 	var first []byte
 	if transport == WebSocket {

@@ -2,6 +2,7 @@ package engineio
 
 import (
 	"context"
+	"encoding/base64"
 	"log/slog"
 	"sync"
 	"time"
@@ -244,7 +245,7 @@ func (s *Session) flushed() {
 
 // enqueue needs mu and an open session.
 func (s *Session) enqueue(msgs []*Message) error {
-	if s.v3 || (s.ws != nil && s.ws.deflate) {
+	if s.v3 || s.b64 || (s.ws != nil && s.ws.deflate) {
 		msgs = s.convert(msgs)
 	}
 	size := 0
@@ -265,8 +266,11 @@ func (s *Session) enqueue(msgs []*Message) error {
 func (s *Session) convert(msgs []*Message) []*Message {
 	own := make([]*Message, len(msgs))
 	for i, m := range msgs {
-		if s.v3 {
+		switch {
+		case s.v3:
 			m = m.forV3(s.b64)
+		case s.b64:
+			m = m.base64()
 		}
 		if s.ws != nil && s.ws.deflate {
 			m = m.deflated(s.server.opts.PerMessageDeflate)
@@ -435,6 +439,12 @@ func (s *Session) receive(packet []byte, binary bool) error {
 		return s.message(packet[1:], false)
 	case packetPong:
 		s.pong()
+	case packetBase64:
+		data, err := base64.StdEncoding.AppendDecode(nil, packet[1:])
+		if err != nil {
+			return errPacket
+		}
+		return s.message(data, true)
 	case packetPing:
 		return errHeartbeat
 	case packetClose:
