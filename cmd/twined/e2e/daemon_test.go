@@ -62,6 +62,10 @@ func launch(t *testing.T, dir string, args ...string) *daemon {
 		d.process.Wait()
 		close(d.exited)
 	}()
+	t.Cleanup(func() {
+		d.process.Process.Kill() // only a test that failed has left it running
+		<-d.exited
+	})
 	var entry struct{ Address string }
 	line := d.stderr.waitFor(t, 0, "twined listens", func(line string) bool { return strings.Contains(line, `"listening"`) })
 	if err := json.Unmarshal([]byte(line), &entry); err != nil {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/twine-realtime/twine/cmd/twined/internal/apikey"
 	"github.com/twine-realtime/twine/cmd/twined/internal/original"
+	"github.com/twine-realtime/twine/cmd/twined/internal/v1"
 )
 
 func (s *Server) routes(keys *apikey.Set) http.Handler {
@@ -17,6 +18,8 @@ func (s *Server) routes(keys *apikey.Set) http.Handler {
 		Publish:    s.publish,
 		Log:        s.log,
 	}))
+	api := &v1.API{Twine: s.twine, Authorized: keys.Contains, Log: s.log}
+	mux.Handle("/v1/", s.publishes.wrap(api.Handler()))
 	mux.HandleFunc("GET /{$}", answer(http.StatusCreated, "ok"))
 	mux.HandleFunc("GET /healthz", answer(http.StatusOK, "ok"))
 	mux.HandleFunc("GET /readyz", s.ready)

@@ -1,0 +1,129 @@
+// Package v1 is the daemon's own HTTP interface, under /v1/. Its errors are problem documents (RFC 9457).
+package v1
+
+import (
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/twine-realtime/twine/twine"
+)
+
+const (
+	// MaxBodyBytes is the largest request body.
+	MaxBodyBytes = 1_000_000
+	// MaxRoomBytes is the longest name of a room.
+	MaxRoomBytes = 1024
+	// maxMessages is how many messages one request may publish.
+	maxMessages = 1000
+	// maxRooms is how many rooms one message may be for.
+	maxRooms = 1000
+)
+
+// API is the handler of everything under /v1/.
+type API struct {
+	// Twine is the server whose main namespace the API is about.
+	Twine *twine.Server
+	// Authorized tells whether a key is valid.
+	Authorized func(key string) bool
+	Log        *slog.Logger
+}
+
+// Handler returns the API's routes.
+func (a *API) Handler() http.Handler {
+	mux := http.NewServeMux()
+	for pattern, handle := range a.routes() {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			if err := handle(w, r); err != nil {
+				a.fail(w, r, err)
+			}
+		})
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if problem := a.authorize(r); problem != nil {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="twine"`)
+			problem.write(w)
+			return
+		}
+		if _, pattern := mux.Handler(r); pattern == "" {
+			// The mux answers as text; what it knows about the method it says in the Allow header.
+			allowed := &headerOnly{header: make(http.Header)}
+			mux.ServeHTTP(allowed, r)
+			a.unknown(w, allowed)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// routes are all that there is; the OpenAPI document is checked against them.
+func (a *API) routes() map[string]func(http.ResponseWriter, *http.Request) error {
+	return map[string]func(http.ResponseWriter, *http.Request) error{
+		"POST /v1/publish":             a.publish,
+		"GET /v1/rooms":                a.rooms,
+		"GET /v1/rooms/{room}":         a.room,
+		"GET /v1/rooms/{room}/history": a.history,
+		"GET /v1/rooms/{room}/sockets": a.roomSockets,
+		"GET /v1/sockets/{id}":         a.socket,
+		"DELETE /v1/sockets/{id}":      a.disconnect,
+	}
+}
+
+func (a *API) authorize(r *http.Request) *Problem {
+	header := r.Header.Get("Authorization")
+	key := header
+	if scheme, token, found := strings.Cut(header, " "); found && strings.EqualFold(scheme, "Bearer") {
+		key = strings.TrimSpace(token)
+	}
+	switch {
+	case key == "":
+		return newProblem(http.StatusUnauthorized, "no API key: send it as \"Authorization: Bearer <key>\"")
+	case !a.Authorized(key):
+		return newProblem(http.StatusUnauthorized, "wrong API key")
+	}
+	return nil
+}
+
+func (a *API) unknown(w http.ResponseWriter, answer *headerOnly) {
+	if answer.status == http.StatusMethodNotAllowed {
+		allow := answer.header.Get("Allow")
+		w.Header().Set("Allow", allow)
+		newProblem(answer.status, "this resource takes "+allow).write(w)
+		return
+	}
+	newProblem(http.StatusNotFound, "there is nothing at this address; see /openapi.yaml for what there is").write(w)
+}
+
+// headerOnly takes an answer for its status and headers.
+type headerOnly struct {
+	header http.Header
+	status int
+}
+
+func (h *headerOnly) Header() http.Header         { return h.header }
+func (h *headerOnly) WriteHeader(status int)      { h.status = status }
+func (h *headerOnly) Write(b []byte) (int, error) { return len(b), nil }
+
+func writeJSON(w http.ResponseWriter, status int, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // the client is gone, or has it
+	return nil
+}
+
+func validRoom(room string) error {
+	switch {
+	case room == "":
+		return errors.New("a room's name is empty")
+	case len(room) > MaxRoomBytes:
+		return errors.New("a room's name is longer than 1024 bytes")
+	}
+	return nil
+}

@@ -1,0 +1,130 @@
+package v1
+
+import (
+	"context"
+	"encoding/json"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/twine-realtime/twine/recovery"
+	"github.com/twine-realtime/twine/twine/parser"
+)
+
+const (
+	historyTimeout = 10 * time.Second
+	historyLimit   = 100 // entries a page, if the request does not say
+	maxHistory     = 1000
+	historyBytes   = 4 << 20
+)
+
+// Entry is an event of a room's history.
+type Entry struct {
+	Offset      string            `json:"offset"`
+	Time        time.Time         `json:"time"`
+	Rooms       []string          `json:"rooms"` // empty: it was for everyone
+	Event       string            `json:"event"`
+	Args        []json.RawMessage `json:"args"`                  // binary ones are {"_placeholder":true,"num":n},
+	Attachments [][]byte          `json:"attachments,omitempty"` // the n-th of these, in base64
+	ID          string            `json:"id,omitempty"`
+}
+
+func (a *API) history(w http.ResponseWriter, r *http.Request) error {
+	room := r.PathValue("room")
+	if err := validRoom(room); err != nil {
+		return bad("%v", err)
+	}
+	q := recovery.Query{Rooms: []string{room}, Limit: historyLimit, MaxBytes: historyBytes}
+	params := r.URL.Query()
+	for name := range params {
+		switch name {
+		case "after", "since", "limit":
+		default:
+			return bad("there is no parameter %q; there are after, since and limit", name)
+		}
+	}
+	if v := params.Get("limit"); v != "" {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 1 || n > maxHistory {
+			return bad("limit: %q is not a number from 1 to %d", v, maxHistory)
+		}
+		q.Limit = n
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), historyTimeout)
+	defer cancel()
+	after, since := params.Get("after"), params.Get("since")
+	var err error
+	switch {
+	case after != "" && since != "":
+		return bad("give after or since, not both")
+	case after != "":
+		if q.After, err = recovery.ParseOffset(after); err != nil {
+			return bad("after: %q is not an offset, such as 1767225600000-0", after)
+		}
+	default:
+		start, err := a.Twine.Of("/").HistoryStart(ctx)
+		if err != nil {
+			return err
+		}
+		q.After = start
+		if since != "" {
+			at, err := parseTime(since)
+			if err != nil {
+				return bad("since: %q is neither milliseconds since 1970 nor a time such as 2026-01-31T12:00:00Z", since)
+			}
+			if at.After(start) {
+				q.After = at
+			}
+		}
+	}
+	page, err := a.Twine.Of("/").History(ctx, q)
+	if err != nil {
+		return err
+	}
+	entries := make([]Entry, 0, len(page.Entries))
+	for i := range page.Entries {
+		entry, err := entryOf(&page.Entries[i])
+		if err != nil {
+			return err
+		}
+		entries = append(entries, entry)
+	}
+	return writeJSON(w, http.StatusOK, map[string]any{"entries": entries, "next": page.Next.String(), "more": page.More})
+}
+
+// parseTime returns the last offset before a time.
+func parseTime(text string) (recovery.Offset, error) {
+	ms, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		at, err := time.Parse(time.RFC3339Nano, text)
+		if err != nil {
+			return recovery.Offset{}, err
+		}
+		ms = at.UnixMilli()
+	}
+	if ms <= 0 {
+		return recovery.Offset{}, nil
+	}
+	return recovery.Offset{MS: uint64(ms) - 1, Seq: math.MaxUint64}, nil
+}
+
+func entryOf(e *recovery.Entry) (Entry, error) {
+	raw, err := parser.SplitArgs(e.Data)
+	if err != nil || len(raw) == 0 {
+		return Entry{}, parser.ErrMalformed
+	}
+	name, err := parser.EventName(raw[0])
+	if err != nil {
+		return Entry{}, err
+	}
+	out := Entry{Offset: e.Offset.String(), Time: e.Offset.Time().UTC(), Rooms: e.Rooms, Event: name,
+		Args: []json.RawMessage{}, Attachments: e.Attachments, ID: e.ID}
+	if out.Rooms == nil {
+		out.Rooms = []string{}
+	}
+	for _, arg := range raw[1:] {
+		out.Args = append(out.Args, arg)
+	}
+	return out, nil
+}
