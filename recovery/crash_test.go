@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -176,7 +177,11 @@ func TestReconnectMissesNothing(t *testing.T) {
 		Deliver: func(entries []recovery.Entry) {
 			sockets.Range(func(_, queue any) bool {
 				for _, e := range entries {
-					queue.(chan recovery.Entry) <- e
+					select {
+					case queue.(chan recovery.Entry) <- e:
+					default:
+						t.Error("more was handed out than was published")
+					}
 				}
 				return true
 			})
@@ -224,7 +229,13 @@ func TestReconnectMissesNothing(t *testing.T) {
 					if len(c.got) == messages {
 						break
 					}
-					c.receive(<-live)
+					select {
+					case e := <-live:
+						c.receive(e)
+					case <-time.After(10 * time.Second):
+						t.Errorf("client %d waits in vain after %d messages", n, len(c.got))
+						return
+					}
 				}
 				// What is still in the queue is lost with the connection.
 				sockets.Delete(n)

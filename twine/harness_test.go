@@ -141,11 +141,15 @@ func dial(t testing.TB, srv *testServer) *testClient {
 }
 
 // dialQuietly is dial for goroutines that must not end the test.
-func dialQuietly(t testing.TB, srv *testServer) *testClient {
+func dialQuietly(t testing.TB, srv *testServer) *testClient { return dialWith(t, srv, nil) }
+
+// dialWith is dialQuietly with a header for the request.
+func dialWith(t testing.TB, srv *testServer, header http.Header) *testClient {
 	url := strings.Replace(srv.url, "http", "ws", 1) + "?EIO=4&transport=websocket"
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	conn, br, _, err := ws.Dial(ctx, url)
+	dialer := ws.Dialer{Header: ws.HandshakeHeaderHTTP(header)}
+	conn, br, _, err := dialer.Dial(ctx, url)
 	if err != nil {
 		t.Errorf("dial: %v", err)
 		return nil

@@ -44,7 +44,7 @@ func Example() {
 	fmt.Println(post(url, "4hello\x1e4world"))
 	fmt.Printf("%q\n", get(url))
 	fmt.Println(srv.ClientsCount(), "session")
-	fmt.Println(post(url, "1"))
+	post(url, "1") // close
 
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -56,7 +56,6 @@ func Example() {
 	// ok
 	// "4hello\x1e4world"
 	// 1 session
-	// ok
 	// closed: transport close
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"strings"
 )
 
 // phase is how far a connection has come.
@@ -35,15 +34,17 @@ const (
 
 // upgradeRequest opens an Engine.IO session over WebSocket alone.
 func upgradeRequest(host, path string, header map[string]string) []byte {
-	var b strings.Builder
-	fmt.Fprintf(&b, "GET %s?EIO=4&transport=websocket HTTP/1.1\r\nHost: %s\r\n", path, host)
-	b.WriteString("Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n")
-	b.WriteString("Sec-WebSocket-Key: " + nonce + "\r\n")
+	b := beginUpgrade(host, path)
 	for name, value := range header {
-		b.WriteString(name + ": " + value + "\r\n")
+		b = append(b, name+": "+value+"\r\n"...)
 	}
-	b.WriteString("\r\n")
-	return []byte(b.String())
+	return append(b, "\r\n"...)
+}
+
+// beginUpgrade returns the request without its end, so that header lines may follow.
+func beginUpgrade(host, path string) []byte {
+	return fmt.Appendf(nil, "GET %s?EIO=4&transport=websocket HTTP/1.1\r\nHost: %s\r\n"+
+		"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "+nonce+"\r\n", path, host)
 }
 
 // Packets that a client sends, framed.
@@ -54,10 +55,11 @@ var (
 
 var errServerClosed = errors.New("the server closed the connection")
 
-// peer is what a connection needs of the loop.
+// peer is what a connection needs of the loop. The data is borrowed.
 type peer interface {
-	send(c *conn, b []byte) error
-	joined(c *conn)
+	opened(c *conn, handshake []byte) error // to be answered with CONNECT
+	ping(c *conn) error                     // to be answered with a pong
+	joined(c *conn, data []byte) error
 	event(c *conn, data []byte) error
 }
 
@@ -114,14 +116,14 @@ func (c *conn) packet(p peer, data []byte) error {
 	}
 	switch kind := data[0]; {
 	case kind == '2':
-		return p.send(c, framePong)
+		return p.ping(c)
 	case kind == '1':
 		return fmt.Errorf("%w: close packet", errServerClosed)
 	case kind == '6':
 		return nil
 	case kind == '0' && c.phase == opening:
 		c.phase = joining
-		return p.send(c, frameConnect)
+		return p.opened(c, data[1:])
 	case kind == '4' && len(data) > 1:
 		return c.message(p, data[1], data[2:])
 	}
@@ -133,8 +135,7 @@ func (c *conn) message(p peer, kind byte, data []byte) error {
 	switch {
 	case kind == '0' && c.phase == joining:
 		c.phase = connected
-		p.joined(c)
-		return nil
+		return p.joined(c, data)
 	case kind == '1':
 		return fmt.Errorf("%w: disconnect packet", errServerClosed)
 	case kind == '4':

@@ -11,21 +11,15 @@ import (
 // recorder is a peer that writes down what happens.
 type recorder struct{ log []string }
 
-func (r *recorder) send(_ *conn, b []byte) error {
-	payload := slices.Clone(b[6:])
-	for i := range payload {
-		payload[i] ^= b[2+i%4]
-	}
-	r.log = append(r.log, "send "+string(payload))
+func (r *recorder) add(what string, data []byte) error {
+	r.log = append(r.log, what+string(data))
 	return nil
 }
 
-func (r *recorder) joined(*conn) { r.log = append(r.log, "joined") }
-
-func (r *recorder) event(_ *conn, data []byte) error {
-	r.log = append(r.log, "event "+string(data))
-	return nil
-}
+func (r *recorder) opened(_ *conn, handshake []byte) error { return r.add("opened ", handshake) }
+func (r *recorder) ping(*conn) error                       { return r.add("ping", nil) }
+func (r *recorder) joined(_ *conn, data []byte) error      { return r.add("joined ", data) }
+func (r *recorder) event(_ *conn, data []byte) error       { return r.add("event ", data) }
 
 // serverFrame returns an unmasked frame with the shortest header.
 func serverFrame(op byte, payload string) string {
@@ -50,7 +44,7 @@ func TestConnReceive(t *testing.T) {
 	stream := switching + text(`0{"sid":"a"}`) + text(`42["early"]`) + text(`40{"sid":"b"}`) + text(`42["m","1"]`) +
 		text("2") + text("6") + serverFrame(opPing, "x") + text(`42["`+medium+`"]`) + text(`42["`+long+`"]`) + text(`427["ack"]`)
 	want := []string{
-		"send 40", `event ["early"]`, "joined", `event ["m","1"]`, "send 3", `event ["` + medium + `"]`, `event ["` + long + `"]`,
+		`opened {"sid":"a"}`, `event ["early"]`, `joined {"sid":"b"}`, `event ["m","1"]`, "ping", `event ["` + medium + `"]`, `event ["` + long + `"]`,
 		`event 7["ack"]`,
 	}
 	// However the bytes are cut, the same things happen.

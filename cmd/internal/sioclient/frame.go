@@ -65,12 +65,18 @@ func nextFrame(b []byte) (f frame, size int, err error) {
 // once. It is not zero, so that the server has to unmask.
 var maskingKey = [4]byte{0x54, 0x77, 0x69, 0x6e}
 
-// clientFrame returns a complete masked frame with a payload of at most 125 bytes.
+// clientFrame returns a complete masked frame with a payload of less than 64 KiB.
 func clientFrame(op byte, payload string) []byte {
-	if len(payload) > 125 {
-		panic("sioclient: payload too long for a short frame")
+	b := make([]byte, 0, len(payload)+8)
+	switch n := len(payload); {
+	case n > 0xffff:
+		panic("sioclient: payload too long")
+	case n > 125:
+		b = binary.BigEndian.AppendUint16(append(b, 0x80|op, 0x80|126), uint16(n))
+	default:
+		b = append(b, 0x80|op, 0x80|byte(n))
 	}
-	b := append([]byte{0x80 | op, 0x80 | byte(len(payload))}, maskingKey[:]...)
+	b = append(b, maskingKey[:]...)
 	for i := range len(payload) {
 		b = append(b, payload[i]^maskingKey[i%4])
 	}

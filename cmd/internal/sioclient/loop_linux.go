@@ -210,7 +210,7 @@ func (l *loop) read(c *conn) error {
 	return nil
 }
 
-// send implements peer. A client sends so little that its socket always takes it.
+// send writes b. A client sends so little that its socket always takes it.
 func (l *loop) send(c *conn, b []byte) error {
 	n, err := unix.Write(c.fd, b)
 	if err == nil && n < len(b) {
@@ -222,10 +222,17 @@ func (l *loop) send(c *conn, b []byte) error {
 	return nil
 }
 
+// opened implements peer.
+func (l *loop) opened(c *conn, _ []byte) error { return l.send(c, frameConnect) }
+
+// ping implements peer.
+func (l *loop) ping(c *conn) error { return l.send(c, framePong) }
+
 // joined implements peer.
-func (l *loop) joined(*conn) {
+func (l *loop) joined(*conn, []byte) error {
 	l.pending--
 	l.seen.joined++
+	return nil
 }
 
 // event implements peer.
