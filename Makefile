@@ -2,7 +2,8 @@
 # make check   formatting, vet, staticcheck
 # make test    everything that must pass, after installing what it needs; ends with PASS or FAIL
 # make unit    the tests that need Go alone
-# make e2e     the daemon with unchanged clients in Node and Chromium
+# make e2e     the daemon with unchanged clients in Node and Chromium, and the tools against it
+# make bench   speed and memory next to Node's socket.io; BENCH=--quick for a short run
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -36,7 +37,11 @@ unit:
 
 .PHONY: e2e
 e2e: $(NODE_MODULES)
-	go test -tags e2e -count 1 -timeout 20m ./cmd/twined/e2e
+	go test -tags e2e -count 1 -timeout 20m ./cmd/...
+
+.PHONY: bench
+bench: $(NODE_MODULES)
+	go run ./cmd/twinebench $(BENCH)
 
 # What the tests need and the machine lacks, from the system's packages and from npm.
 .PHONY: install

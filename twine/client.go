@@ -1,6 +1,7 @@
 package twine
 
 import (
+	"context"
 	"log/slog"
 	"slices"
 	"sync"
@@ -23,6 +24,15 @@ type client struct {
 	alive   int                // sockets that have not ended yet, those that left their namespace included
 	closed  bool
 	timeout *time.Timer // closes a connection that joins no namespace; nil once one is joined
+
+	draining sync.Mutex // held while a replay waits for the queue
+}
+
+// waitQueue is the session's WaitQueue for any number of callers.
+func (c *client) waitQueue(ctx context.Context, max int) error {
+	c.draining.Lock()
+	defer c.draining.Unlock()
+	return c.session.WaitQueue(ctx, max)
 }
 
 // accept introduces a new connection.
@@ -108,6 +118,7 @@ func (c *client) disconnect() {
 	sockets := c.socketsLocked()
 	c.mu.Unlock()
 	for _, s := range sockets {
+		s.settle()
 		s.leaveNamespace()
 	}
 	c.close(ReasonServerDisconnect)

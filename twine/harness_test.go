@@ -122,6 +122,7 @@ type testClient struct {
 	t       testing.TB
 	conn    net.Conn
 	packets chan *parser.Packet
+	handle  func(*testClient, *parser.Packet)
 	done    chan struct{} // closed when the connection is
 	quit    chan struct{} // closed by cut
 	once    sync.Once
@@ -141,10 +142,11 @@ func dial(t testing.TB, srv *testServer) *testClient {
 }
 
 // dialQuietly is dial for goroutines that must not end the test.
-func dialQuietly(t testing.TB, srv *testServer) *testClient { return dialWith(t, srv, nil) }
+func dialQuietly(t testing.TB, srv *testServer) *testClient { return dialWith(t, srv, nil, nil) }
 
-// dialWith is dialQuietly with a header for the request.
-func dialWith(t testing.TB, srv *testServer, header http.Header) *testClient {
+// dialWith is dialQuietly with a header for the request, and a function that gets the packets before any ping behind them
+// is answered. Without one they go to the channel.
+func dialWith(t testing.TB, srv *testServer, header http.Header, handle func(*testClient, *parser.Packet)) *testClient {
 	url := strings.Replace(srv.url, "http", "ws", 1) + "?EIO=4&transport=websocket"
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -154,8 +156,10 @@ func dialWith(t testing.TB, srv *testServer, header http.Header) *testClient {
 		t.Errorf("dial: %v", err)
 		return nil
 	}
-	c := &testClient{t: t, conn: conn, packets: make(chan *parser.Packet, 1<<16), done: make(chan struct{}),
-		quit: make(chan struct{})}
+	c := &testClient{t: t, conn: conn, done: make(chan struct{}), quit: make(chan struct{}), handle: handle}
+	if handle == nil {
+		c.packets = make(chan *parser.Packet, 1<<16)
+	}
 	var r io.Reader = conn
 	if br != nil {
 		r = io.MultiReader(io.LimitReader(br, int64(br.Buffered())), conn)
@@ -197,6 +201,10 @@ func (c *testClient) read(r io.Reader) {
 			return
 		}
 		if p == nil {
+			continue
+		}
+		if c.handle != nil {
+			c.handle(c, p)
 			continue
 		}
 		select {

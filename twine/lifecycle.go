@@ -94,16 +94,11 @@ func (s *Socket) enterNamespace() {
 		s.refuse(refusal)
 		return
 	}
-	if !s.connect(r) {
+	if !s.connect(r, gap) {
 		return
 	}
 	s.client.joined()
-	if r != nil {
-		s.adopt(r)
-	}
-	if gap != nil {
-		s.tellMissed(gap)
-	}
+	s.adopt()
 	s.runConnectHandlers()
 	if s.rec != nil {
 		s.persistNew()
@@ -131,7 +126,7 @@ func (s *Socket) mayJoin() (r *resumption, gap *missed, refusal *ConnectError) {
 		if r.recovers() {
 			s.id = r.state.SID
 		}
-		if r.state.Data != nil {
+		if r.state.Data != nil && s.data == nil {
 			s.data = r.state.Data
 		}
 		s.mu.Unlock()
@@ -159,8 +154,8 @@ func (s *Socket) dynamicNamespace() (ns *Namespace, refusal *ConnectError) {
 
 // connect makes the socket a member of its namespace and tells the client. Broadcasts that reach the socket in between
 // are held back, so that none is lost and none overtakes the CONNECT packet. It reports false if the socket has ended. A
-// nil r means that the socket starts with nothing.
-func (s *Socket) connect(r *resumption) bool {
+// nil r means that the socket starts with nothing. gap, unless nil, is what the client cannot get any more.
+func (s *Socket) connect(r *resumption, gap *missed) bool {
 	if !s.becomeMember(r) {
 		return false
 	}
@@ -185,6 +180,9 @@ func (s *Socket) connect(r *resumption) bool {
 	// An error says that the connection is closed, which is about to end the socket.
 	_ = s.session.Send(connected.messages...)
 	s.connected = true
+	if gap != nil {
+		s.tellMissedLocked(gap)
+	}
 	if r == nil || r.needs == nil {
 		s.goLiveLocked()
 		s.mu.Unlock()
@@ -223,9 +221,8 @@ func (s *Socket) becomeMember(r *resumption) bool {
 		s.more.rooms = nil
 	}
 	s.mu.Unlock()
-	s.member = true
-	s.enter(rooms, r)
-	return true
+	s.member = s.enter(rooms, r)
+	return s.member
 }
 
 // held is a packet that waits until the socket is connected or has caught up.
@@ -356,13 +353,8 @@ func (s *Socket) finish() {
 		defer s.runDisconnectHandlers(reason)
 	}
 	defer func() {
-		if s.ns == nil {
-			return
-		}
-		rooms := s.Rooms()
-		s.ns.adapter.DelAll(s)
-		if s.rec != nil && s.ns.history != nil {
-			s.releaseSession(reason, rooms)
+		if s.ns != nil {
+			s.leaveRooms(reason)
 		}
 	}()
 	if connected {

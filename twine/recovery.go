@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -89,6 +90,12 @@ type history struct {
 
 	// newest is the newest entry that every live socket concerned has in its queue, as text.
 	newest atomic.Pointer[string]
+
+	claiming sync.Mutex
+	claims   map[string]*Socket // those that have claimed a session and not entered their rooms yet, by its key
+
+	appending sync.Mutex        // held while an event is appended and noted as
+	last      *recovery.Pending // the newest one
 }
 
 // localDeliverer is an adapter that can deliver to the sockets of this server alone, such as adapter.InProcess.
@@ -107,16 +114,18 @@ func (srv *Server) newHistory(ns *Namespace) (*history, error) {
 		return nil, fmt.Errorf("twine: recovery of %s: the adapter cannot deliver locally", ns.name)
 	}
 	h := &history{ns: ns, opts: opts, deliver: local.Deliver}
-	if opts.Log == nil {
+	durable := opts.Log
+	if durable == nil {
 		h.reader = recovery.Tiers(opts.Hot)
 	} else {
-		h.reader = recovery.Tiers(opts.Hot, opts.Log)
+		h.reader = recovery.Tiers(opts.Hot, durable)
+		durable = reportingLog{durable, srv.opts.Logger}
 	}
 	ctx, cancel := context.WithTimeout(srv.ctx, opts.Timeout)
 	defer cancel()
 	var err error
 	h.sequencer, err = recovery.NewSequencer(ctx, recovery.SequencerOptions{
-		Namespace: ns.name, Durable: opts.Log, Hot: opts.Hot, Durability: opts.Durability,
+		Namespace: ns.name, Durable: durable, Hot: opts.Hot, Durability: opts.Durability,
 		Deliver: h.handOut, CommitTimeout: 2 * opts.Timeout, Logger: srv.opts.Logger,
 	})
 	if err != nil {
@@ -125,6 +134,21 @@ func (srv *Server) newHistory(ns *Namespace) (*history, error) {
 	start := h.sequencer.Handed().String()
 	h.newest.Store(&start)
 	return h, nil
+}
+
+// reportingLog says when entries are lost that nobody waits for.
+type reportingLog struct {
+	recovery.Log
+	logger *slog.Logger
+}
+
+func (l reportingLog) Append(ctx context.Context, ns string, entries []recovery.Entry) error {
+	err := l.Log.Append(ctx, ns, entries)
+	if err != nil {
+		l.logger.Error("twine: the log did not take events; unless they were published and are published again, nobody gets them",
+			slog.String("namespace", ns), slog.Int("events", len(entries)), slog.Any("error", err))
+	}
+	return err
 }
 
 // handOut delivers entries of the log to the sockets of this server, in the log's order.
@@ -157,10 +181,41 @@ func (h *history) entryOf(p *parser.Packet, o adapter.Options, id string) (recov
 // append puts an event into the log, from where it is delivered. It does not wait.
 func (h *history) append(p *parser.Packet, o adapter.Options) error {
 	e, err := h.entryOf(p, o, "")
+	if err != nil {
+		return err
+	}
+	h.appending.Lock()
+	defer h.appending.Unlock()
+	pending, err := h.sequencer.Append(e)
 	if err == nil {
-		_, err = h.sequencer.Append(e)
+		h.last = pending
 	}
 	return err
+}
+
+// settle waits until what was appended so far was handed out, or failed. Who is to leave a room, or to be disconnected,
+// gets what was sent before.
+func (h *history) settle() {
+	if h == nil {
+		return
+	}
+	h.appending.Lock()
+	last := h.last
+	h.appending.Unlock()
+	if last == nil {
+		return
+	}
+	select {
+	case <-last.Done():
+		return
+	default:
+	}
+	timeout := time.NewTimer(h.opts.Timeout)
+	defer timeout.Stop()
+	select {
+	case <-last.Done():
+	case <-timeout.C:
+	}
 }
 
 // unlogged delivers an event past the log, with the position that those who get it have reached.

@@ -45,10 +45,11 @@ func credentialsOf(auth []byte) (c credentials) {
 	return c
 }
 
-// missed is what a client has to be told when its history is not complete.
+// missed is what a client has to be told when its history is not complete: in these rooms everything after from is
+// missing, up to where the socket begins.
 type missed struct {
-	rooms    []string
-	from, to recovery.Offset
+	rooms []string
+	from  recovery.Offset
 }
 
 // gapEvent tells a client which events of a room it cannot get any more: those in (from, to].
@@ -64,6 +65,7 @@ type resumption struct {
 	rooms []string         // to enter
 	needs []recovery.State // what is to be replayed: for each, the entries of its rooms after its position
 	after recovery.Offset  // the earliest of those positions
+	keep  bool             // the session stays as it is, even when the socket has one of its own
 	fence recovery.Offset  // set when the socket has entered its rooms
 }
 
@@ -98,26 +100,44 @@ func (s *Socket) giveBack(r *resumption) {
 	opts := s.client.server.opts.Recovery
 	ctx, cancel := context.WithTimeout(context.Background(), opts.Timeout)
 	defer cancel()
+	s.ns.history.forgetClaim(s, r)
 	if err := opts.Sessions.Release(ctx, r.state, s.rec.token, opts.MaxDisconnection); err != nil && !errors.Is(err, recovery.ErrSuperseded) {
+		s.client.server.strays.add(s.rec.token)
 		s.client.server.opts.Logger.Warn("twine: session can't be given back", slog.String("namespace", s.namespace), slog.Any("error", err))
 	}
 }
 
-// adopt stores the state of a socket that took over a session; until then the session is as it was.
-func (s *Socket) adopt(r *resumption) {
-	s.rec.storing.Lock()
-	s.rec.created = r.recovers()
-	s.rec.storing.Unlock()
-	if err := s.Persist(s.client.server.ctx); err != nil {
-		if !errors.Is(err, recovery.ErrSuperseded) {
-			s.client.server.opts.Logger.Warn("twine: restored session is not stored", slog.String("namespace", s.namespace),
-				slog.String("socket", s.id), slog.Any("error", err))
-		}
+// adopt stores the state of a socket that has claimed a session; until then the session is as it was. If that fails, or
+// the socket has ended, it is tried again when the socket lets its own session go.
+func (s *Socket) adopt() {
+	if s.rec == nil {
 		return
 	}
+	s.mu.Lock()
+	r := s.rec.claimed
+	s.mu.Unlock()
+	if r == nil {
+		return
+	}
+	stored, err := s.save(s.client.server.ctx)
+	switch {
+	case stored:
+		s.letGo(r, true)
+	case err != nil && !errors.Is(err, recovery.ErrSuperseded):
+		s.client.server.opts.Logger.Warn("twine: restored session is not stored", slog.String("namespace", s.namespace),
+			slog.String("socket", s.id), slog.Any("error", err))
+	}
+}
+
+// letGo ends the claim of a session. replaced tells that the socket's own is stored in its place.
+func (s *Socket) letGo(r *resumption, replaced bool) {
 	s.setClaimed(nil)
-	if !r.recovers() {
+	switch {
+	case r.recovers(): // it is the same
+	case replaced && !r.keep:
 		s.forgetSession(r.state.PID, s.rec.token)
+	default:
+		s.giveBack(r)
 	}
 }
 
@@ -145,18 +165,15 @@ func (s *Socket) restore(ctx context.Context, c credentials) (*resumption, *miss
 			return nil, nil, nil
 		}
 	}
-	key := storeKey(s.ns.name, c.pid)
-	callCtx, cancel := context.WithTimeout(ctx, opts.Timeout)
-	defer cancel()
-	st, _, err := opts.Sessions.Claim(callCtx, key, s.rec.token)
+	st, err := s.claim(ctx, c.pid)
 	switch {
 	case errors.Is(err, recovery.ErrUnknownSession), errors.Is(err, recovery.ErrExpired):
 		s.notRestored(c, err)
 		return nil, nil, nil
 	case err != nil:
+		s.client.server.strays.add(s.rec.token) // it may have taken effect
 		return nil, nil, errors.Join(errUnavailable, err)
 	}
-	s.takeOver(c.pid, &st)
 	// A client keeps the offset of an earlier session until it gets an event in the new one. What the session has
 	// confirmed since then is the better knowledge; it also stays young while nothing happens.
 	if after.Before(st.Position) {
@@ -164,6 +181,9 @@ func (s *Socket) restore(ctx context.Context, c credentials) (*resumption, *miss
 	}
 	r := &resumption{state: st, rooms: st.Rooms, after: after, pid: c.pid}
 	s.setClaimed(r)
+	s.rec.storing.Lock()
+	s.rec.created = true
+	s.rec.storing.Unlock()
 	r.needs = []recovery.State{{Rooms: append([]string{st.SID}, st.Rooms...), Position: after}}
 	gap, err := s.count(ctx, r)
 	if gap == nil && err == nil {
@@ -172,22 +192,53 @@ func (s *Socket) restore(ctx context.Context, c credentials) (*resumption, *miss
 	if err != nil && !errors.Is(err, recovery.ErrFuture) {
 		return nil, nil, errors.Join(errUnavailable, err)
 	}
-	if gap != nil {
-		gap.rooms = st.Rooms
-		if s.rec.twineID != "" && s.rec.twineID == st.TwineID {
-			// The rooms are resumed, but not the history, and the client is told.
-			r.pid, r.needs = "", nil
-			return r, gap, nil
-		}
-	}
-	// The client starts anew, so nobody will come back for this one.
-	s.setClaimed(nil)
-	s.forgetSession(key, s.rec.token)
+	s.rec.storing.Lock()
+	s.rec.created = false
+	s.rec.storing.Unlock()
+	s.ns.history.forgetClaim(s, r)
 	if err != nil {
+		// The client starts anew, so nobody will come back for this one.
+		s.setClaimed(nil)
+		s.forgetSession(st.PID, s.rec.token)
 		s.notRestored(c, err)
 		return nil, nil, nil
 	}
+	gap.rooms = st.Rooms
+	r.pid, r.needs = "", nil
+	if s.rec.twineID != "" && s.rec.twineID == st.TwineID {
+		// The rooms are resumed, but not the history, and the client is told.
+		return r, gap, nil
+	}
+	// The client starts anew. If it is cut off before it knows that, it comes back for the old session, and is told then.
+	r.keep = true
 	return nil, gap, nil
+}
+
+// claim claims the session of a pid and takes it over from the connection that has it.
+func (s *Socket) claim(ctx context.Context, pid string) (recovery.State, error) {
+	opts := s.ns.history.opts
+	ctx, cancel := context.WithTimeout(ctx, opts.Timeout)
+	defer cancel()
+	if s.rec.twineID != "" {
+		// Not while another tab looks for what it can resume.
+		unlock, err := s.client.server.identities.lock(ctx, s.rec.twineID)
+		if err != nil {
+			return recovery.State{}, err
+		}
+		defer unlock()
+	}
+	key := storeKey(s.ns.name, pid)
+	unlock, err := s.client.server.identities.lock(ctx, key)
+	if err != nil {
+		return recovery.State{}, err
+	}
+	defer unlock()
+	st, _, err := opts.Sessions.Claim(ctx, key, s.rec.token)
+	if err == nil && !s.takeOver(pid, &st) {
+		s.forgetSession(key, s.rec.token)
+		err = recovery.ErrUnknownSession
+	}
+	return st, err
 }
 
 func (s *Socket) notRestored(c credentials, why error) {
@@ -204,47 +255,89 @@ func (s *Socket) forgetSession(key, token string) {
 }
 
 // takeOver closes the connection that holds the session, if it is one of this server: it is half-open, or the client
-// would not be here. What it knew is newer than what is stored.
-func (s *Socket) takeOver(pid string, st *recovery.State) {
+// would not be here. What it knew is newer than what is stored. It reports false if the session is over, for the client
+// has said goodbye. It needs the lock of the session.
+func (s *Socket) takeOver(pid string, st *recovery.State) bool {
+	if joining := s.ns.history.noteClaim(s, st.PID); joining != nil {
+		joining.superseded(s) // from here on it will not enter its rooms
+		joining.mu.Lock()
+		if r := joining.rec.claimed; r != nil && r.state.PID == st.PID {
+			fresh := r.state
+			fresh.Owner = st.Owner
+			*st = fresh
+		}
+		joining.mu.Unlock()
+		joining.hangUp(s)
+	}
 	old := s.ns.Socket(st.SID)
 	if old == nil || old == s || old.rec == nil || old.rec.pid != pid {
-		return
+		return true
 	}
-	rooms := old.Rooms()
 	old.mu.Lock()
-	if fresh, err := old.stateLocked(rooms); err == nil {
-		fresh.Owner = st.Owner
+	over := old.state.Load() == stateEnded && !old.resumable(old.more.reason)
+	old.mu.Unlock()
+	old.supersede(s, st)
+	if over {
+		s.ns.history.forgetClaim(s, &resumption{state: *st})
+	}
+	return !over
+}
+
+// supersede has by take over the session of s, and puts into st what s knew. It needs the lock of the session.
+func (s *Socket) supersede(by *Socket, st *recovery.State) {
+	s.superseded(by) // first: a room that is joined after this look is by's affair
+	rooms := s.Rooms()
+	s.mu.Lock()
+	if fresh, err := s.stateLocked(rooms); err == nil {
+		fresh.Owner, fresh.Disconnected = st.Owner, st.Disconnected
 		*st = fresh
 	}
-	old.mu.Unlock()
-	old.superseded()
+	s.mu.Unlock()
+	s.hangUp(by)
+}
+
+// hangUp closes the connection of a socket that by has superseded, unless it is the same.
+func (s *Socket) hangUp(by *Socket) {
+	if s.client != by.client {
+		s.client.close(ReasonTransportClose)
+	}
+}
+
+// noteClaim notes that s has claimed a session. Until it has entered its rooms nobody would find it otherwise. It returns
+// the socket that it displaces. It needs the lock of the session.
+func (h *history) noteClaim(s *Socket, key string) (displaced *Socket) {
+	h.claiming.Lock()
+	defer h.claiming.Unlock()
+	if h.claims == nil {
+		h.claims = make(map[string]*Socket)
+	}
+	displaced = h.claims[key]
+	h.claims[key] = s
+	return displaced
+}
+
+// forgetClaim undoes noteClaim.
+func (h *history) forgetClaim(s *Socket, r *resumption) {
+	h.claiming.Lock()
+	defer h.claiming.Unlock()
+	if h.claims[r.state.PID] == s {
+		delete(h.claims, r.state.PID)
+	}
 }
 
 // count finds out whether everything that r needs can be replayed.
 func (s *Socket) count(ctx context.Context, r *resumption) (*missed, error) {
 	h := s.ns.history
-	n, last := 0, r.after
-	err := s.replay(ctx, r, recovery.Offset{}, func(entries []recovery.Entry, next recovery.Offset) error {
-		n, last = n+len(entries), next
-		if n > h.opts.MaxReplay {
+	n := 0
+	err := s.replay(ctx, r, recovery.Offset{}, func(entries []recovery.Entry) error {
+		if n += len(entries); n > h.opts.MaxReplay {
 			return errTooMany
 		}
 		return nil
 	})
 	var gap *recovery.GapError
-	switch {
-	case errors.Is(err, errTooMany):
-		newest, _ := recovery.ParseOffset(*h.newest.Load())
-		if newest.Before(last) {
-			newest = last
-		}
-		return &missed{from: r.after, to: newest}, nil
-	case errors.As(err, &gap):
-		newest, _ := recovery.ParseOffset(*h.newest.Load())
-		if newest.Before(gap.To) {
-			newest = gap.To
-		}
-		return &missed{from: r.after, to: newest}, nil
+	if errors.Is(err, errTooMany) || errors.As(err, &gap) {
+		return &missed{from: r.after}, nil
 	}
 	return nil, err
 }
@@ -253,7 +346,7 @@ var errTooMany = errors.New("twine: more events than are replayed")
 
 // replay reads what r needs up to through (zero: to the end), page by page.
 func (s *Socket) replay(ctx context.Context, r *resumption, through recovery.Offset,
-	page func(entries []recovery.Entry, next recovery.Offset) error) error {
+	page func(entries []recovery.Entry) error) error {
 	h := s.ns.history
 	var rooms []string
 	for _, st := range r.needs {
@@ -274,7 +367,7 @@ func (s *Socket) replay(ctx context.Context, r *resumption, through recovery.Off
 		if len(r.needs) > 1 || slices.ContainsFunc(entries, func(e recovery.Entry) bool { return len(e.Except) > 0 }) {
 			entries = slices.DeleteFunc(slices.Clone(entries), func(e recovery.Entry) bool { return !r.wants(&e) })
 		}
-		if err := page(entries, p.Next); err != nil {
+		if err := page(entries); err != nil {
 			return err
 		}
 		if !p.More {
@@ -299,16 +392,24 @@ func (r *resumption) wants(e *recovery.Entry) bool {
 const replayPage = 256 << 10
 
 // enter makes the socket a member of its namespace and of rooms, with recovery while nothing is handed out: what has been
-// until then is the fence. It needs joinMu.
-func (s *Socket) enter(rooms []string, r *resumption) {
+// until then is the fence. It reports false, and does nothing, if another connection has taken the session over. It needs
+// joinMu.
+func (s *Socket) enter(rooms []string, r *resumption) (entered bool) {
 	if s.rec == nil {
 		s.ns.adapter.Add(s, rooms...)
-		return
+		return true
 	}
 	s.ns.history.sequencer.Fence(func(fence recovery.Offset) {
 		s.mu.Lock()
-		position := fence
+		if s.rec.lost {
+			// It would push the other one, which has the same id, out of its rooms.
+			s.mu.Unlock()
+			return
+		}
+		entered = true
+		position, confirmed := fence, fence
 		if r != nil {
+			confirmed = r.after // where there is a gap too: the client has yet to be told
 			r.fence = fence
 			if r.needs != nil {
 				position = r.after
@@ -320,13 +421,23 @@ func (s *Socket) enter(rooms []string, r *resumption) {
 		}
 		s.rec.pos = position.String()
 		s.rec.confirmed = s.rec.pos
+		if confirmed != position {
+			s.rec.confirmed = confirmed.String()
+		}
 		s.mu.Unlock()
 		s.ns.adapter.Add(s, rooms...)
 	})
+	if entered && r != nil {
+		s.ns.history.forgetClaim(s, r) // it can be found by its id now
+	}
+	return entered
 }
 
 // replayFailed closes the connection of a client that has to come back for the rest.
 func (s *Socket) replayFailed(err error) {
+	if s.state.Load() == stateEnded {
+		return // its connection may have others
+	}
 	if !errors.Is(err, ErrDisconnected) && !errors.Is(err, engineio.ErrClosed) && !errors.Is(err, context.Canceled) {
 		s.client.server.opts.Logger.Warn("twine: replay failed, the client has to come back",
 			slog.String("namespace", s.namespace), slog.String("socket", s.id), slog.Any("error", err))
@@ -336,12 +447,21 @@ func (s *Socket) replayFailed(err error) {
 
 // sendReplay sends what the client missed, up to the fence, never queueing more than a page or two.
 func (s *Socket) sendReplay(ctx context.Context, r *resumption) error {
-	return s.replay(ctx, r, r.fence, func(entries []recovery.Entry, next recovery.Offset) error {
-		if err := s.session.WaitQueue(ctx, replayPage); err != nil {
-			return err
-		}
+	// No more than a page waits, or so much that what waits and an event of that size stay in bounds.
+	limit := replayPage
+	if bound := s.client.server.opts.Engine.MaxQueueBytes; bound > 0 {
+		limit = min(limit, bound/3)
+	}
+	return s.replay(ctx, r, r.fence, func(entries []recovery.Entry) error {
 		for i := range entries {
 			e := &entries[i]
+			room := limit
+			if e.Size() > limit {
+				room = 0
+			}
+			if err := s.client.waitQueue(ctx, room); err != nil {
+				return err
+			}
 			offset := e.Offset.String()
 			w, err := s.client.server.encode(&parser.Packet{Type: parser.Event, Namespace: s.namespace, Data: e.Data,
 				Attachments: e.Attachments}, offset)
@@ -359,14 +479,21 @@ func (s *Socket) sendReplay(ctx context.Context, r *resumption) error {
 	})
 }
 
-// tellMissed sends a gap event for each room. It needs a socket that is connected.
-func (s *Socket) tellMissed(m *missed) {
+// tellMissedLocked sends a gap event for each room. It comes right behind the CONNECT packet, so that no pong can confirm
+// the new position before the client has been told what is missing. It needs mu.
+func (s *Socket) tellMissedLocked(m *missed) {
 	for _, room := range m.rooms {
-		_ = s.Unlogged().Emit(gapEvent, struct {
+		p, err := eventPacket(s.namespace, gapEvent, []any{struct {
 			Room string `json:"room"`
 			From string `json:"from"`
 			To   string `json:"to"`
-		}{room, m.from.String(), m.to.String()})
+		}{room, m.from.String(), s.rec.pos}})
+		if err != nil {
+			continue // never: it is three strings
+		}
+		if w, err := s.client.server.encode(p, s.rec.pos); err == nil {
+			_ = s.queue(w, false) // an error says that the connection is closed
+		}
 	}
 }
 

@@ -79,11 +79,15 @@ func (s *Socket) resume(ctx context.Context) (*resumption, *missed, error) {
 	}
 	callCtx, cancel := context.WithTimeout(ctx, opts.Timeout)
 	defer cancel()
-	first, _, err := opts.Sessions.Claim(callCtx, left[0].PID, s.rec.token)
-	switch {
-	case errors.Is(err, recovery.ErrUnknownSession), errors.Is(err, recovery.ErrExpired):
-		return nil, nil, nil
-	case err != nil:
+	first, err := s.claimLeft(callCtx, &left[0])
+	for errors.Is(err, recovery.ErrUnknownSession) || errors.Is(err, recovery.ErrExpired) {
+		if left = left[1:]; len(left) == 0 {
+			return nil, nil, nil
+		}
+		first, err = s.claimLeft(callCtx, &left[0])
+	}
+	if err != nil {
+		s.client.server.strays.add(s.rec.token) // it may have taken effect
 		return nil, nil, errors.Join(errUnavailable, err)
 	}
 	r := &resumption{state: first, after: first.Position}
@@ -109,11 +113,29 @@ func (s *Socket) resume(ctx context.Context) (*resumption, *missed, error) {
 	}
 	// The rooms are resumed, but not the history, and the client is told.
 	if gap == nil {
-		gap = &missed{from: r.after, to: r.after}
+		gap = &missed{from: r.after}
 	}
 	gap.rooms = r.rooms
 	r.needs = nil
 	return r, gap, nil
+}
+
+// claimLeft claims a session that was left behind. What the connection that held it knew is newer than what is stored.
+func (s *Socket) claimLeft(ctx context.Context, known *recovery.State) (recovery.State, error) {
+	unlock, err := s.client.server.identities.lock(ctx, known.PID)
+	if err != nil {
+		return recovery.State{}, err
+	}
+	defer unlock()
+	st, previous, err := s.ns.history.opts.Sessions.Claim(ctx, known.PID, s.rec.token)
+	if err != nil {
+		return st, err
+	}
+	s.client.server.strays.remove(previous)
+	if st.Disconnected.IsZero() && !known.Disconnected.IsZero() {
+		st.Rooms, st.Position, st.Data = known.Rooms, known.Position, known.Data
+	}
+	return st, nil
 }
 
 // leftBehind returns the sessions of an identity that no living connection holds, those that were let go together.
@@ -126,7 +148,7 @@ func (s *Socket) leftBehind(ctx context.Context, id string) ([]recovery.State, e
 		return nil, errors.Join(errUnavailable, err)
 	}
 	all = slices.DeleteFunc(all, func(st recovery.State) bool { return st.Namespace != s.ns.name })
-	s.awaitSigns(all)
+	s.awaitSigns(callCtx, all)
 	var left []recovery.State
 	newest := time.Time{}
 	for _, st := range all {
@@ -153,7 +175,7 @@ func later(a, b time.Time) time.Time {
 
 // awaitSigns asks the living connections of the same browser for a sign of life, and closes those that give none: they
 // are half-open, left over from before a reload or from another network.
-func (s *Socket) awaitSigns(all []recovery.State) {
+func (s *Socket) awaitSigns(ctx context.Context, all []recovery.State) {
 	var asked sync.WaitGroup
 	for i := range all {
 		st := &all[i]
@@ -167,14 +189,13 @@ func (s *Socket) awaitSigns(all []recovery.State) {
 			if old.session.CheckAlive(aliveTimeout) {
 				return
 			}
-			rooms := old.Rooms()
-			old.mu.Lock()
-			if fresh, err := old.stateLocked(rooms); err == nil {
-				*st = fresh
+			unlock, err := s.client.server.identities.lock(ctx, st.PID)
+			if err != nil {
+				return
 			}
-			old.mu.Unlock()
+			defer unlock()
+			old.supersede(s, st)
 			st.Owner, st.Disconnected = "", time.Now()
-			old.superseded()
 		}()
 	}
 	asked.Wait()
@@ -182,7 +203,7 @@ func (s *Socket) awaitSigns(all []recovery.State) {
 
 // abandoned reports whether the process that holds a session is gone. Without a cluster that is every other one.
 func (srv *Server) abandoned(st *recovery.State) bool {
-	return !strings.HasPrefix(st.Owner, srv.instance+"-")
+	return !strings.HasPrefix(st.Owner, srv.instance+"-") || srv.strays.has(st.Owner)
 }
 
 // shareRooms gives a session that was let go together with the one that s resumes the rooms of both, for the tab that
@@ -197,6 +218,7 @@ func (s *Socket) shareRooms(ctx context.Context, st recovery.State, r *resumptio
 		err = opts.Sessions.Release(ctx, stored, token, opts.MaxDisconnection)
 	}
 	if err != nil {
+		s.client.server.strays.add(token) // it may have been claimed
 		s.client.server.opts.Logger.Warn("twine: session of another tab is not updated",
 			slog.String("namespace", s.namespace), slog.Any("error", err))
 	}

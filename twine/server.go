@@ -30,6 +30,8 @@ type Server struct {
 	instance   string        // of this process's server, unlike any other
 	tokens     atomic.Uint64 // handed out
 	identities identities
+	strays     strays
+	expired    atomic.Int64 // when expired sessions were forgotten last, in nanoseconds
 
 	mu         sync.Mutex
 	namespaces map[string]*Namespace

@@ -29,11 +29,13 @@ type recoverable struct {
 	recovered bool
 	resumed   bool
 	lost      bool        // another connection has taken the session over
+	successor *Socket     // that connection's, if it is on this server
 	claimed   *resumption // a session that was claimed and that this one has not replaced yet
 
 	// storing is held while the session is written, so that an older state cannot overtake a newer one.
 	storing sync.Mutex
-	created bool // guarded by storing: the store knows the session
+	created bool  // guarded by storing: the store knows the session
+	savedAt int64 // when it was stored, in seconds; guarded by Socket.mu
 }
 
 // storeKey is the name of a session in the store. The namespace is part of it, so that a pid is worth nothing elsewhere.
@@ -64,8 +66,14 @@ func (s *Socket) stateLocked(rooms []string) (recovery.State, error) {
 // then on a crash of this server does not make the client forget what it has joined. Join does it too, but cannot
 // report an error. Without recovery Persist does nothing.
 func (s *Socket) Persist(ctx context.Context) error {
+	_, err := s.save(ctx)
+	return err
+}
+
+// save is Persist. It tells whether the session was written.
+func (s *Socket) save(ctx context.Context) (stored bool, err error) {
 	if s.rec == nil {
-		return nil
+		return false, nil
 	}
 	s.rec.storing.Lock()
 	defer s.rec.storing.Unlock()
@@ -74,14 +82,14 @@ func (s *Socket) Persist(ctx context.Context) error {
 	state := s.state.Load()
 	if state == stateEnded || state == stateJoining || s.rec.lost {
 		s.mu.Unlock()
-		return nil // the end writes its own; before the beginning there is nothing
+		return false, nil // the end writes its own; before the beginning there is nothing
 	}
 	st, err := s.stateLocked(rooms)
 	s.mu.Unlock()
-	if err != nil {
-		return err
+	if err == nil {
+		err = s.write(ctx, st)
 	}
-	return s.write(ctx, st)
+	return err == nil, err
 }
 
 // write needs storing.
@@ -101,10 +109,11 @@ func (s *Socket) write(ctx context.Context, st recovery.State) error {
 	case err == nil:
 		s.rec.created = true
 		s.mu.Lock()
-		s.rec.saved, s.rec.received = st.Position.String(), false
+		s.rec.saved, s.rec.received, s.rec.savedAt = st.Position.String(), false, time.Now().Unix()
 		s.mu.Unlock()
 	case errors.Is(err, recovery.ErrSuperseded):
-		s.superseded()
+		s.superseded(nil)
+		s.client.close(ReasonTransportClose)
 	}
 	return err
 }
@@ -117,12 +126,25 @@ func (s *Socket) persist() {
 	}
 }
 
-// superseded ends a connection whose session another one has taken over.
-func (s *Socket) superseded() {
+// superseded notes that another connection has taken the session over: by's, unless that is another server's. What this
+// one's handlers have yet to do to the rooms concerns that connection.
+func (s *Socket) superseded(by *Socket) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.rec.lost = true
-	s.mu.Unlock()
-	s.client.close(ReasonTransportClose)
+	if s.rec.successor == nil {
+		s.rec.successor = by
+	}
+}
+
+// successor returns the socket that has taken the session over, or nil.
+func (s *Socket) successor() *Socket {
+	if s.rec == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rec.successor
 }
 
 // resumable reports whether a client that was disconnected for this reason may come back to its session. A client that
@@ -137,7 +159,25 @@ func (s *Socket) resumable(reason string) bool {
 	return true
 }
 
-// releaseSession stores the session of a socket that has ended, for the client to come back to. rooms are those that it was in.
+// leaveRooms takes a socket that has ended out of its rooms and stores its session for the client to come back to.
+func (s *Socket) leaveRooms(reason string) {
+	if s.rec == nil || s.ns.history == nil {
+		s.ns.adapter.DelAll(s)
+		return
+	}
+	// A client may be back already. It gets what is stored here, or else what the socket, still a member, has.
+	ctx, cancel := context.WithTimeout(context.Background(), s.ns.history.opts.Timeout)
+	defer cancel()
+	if unlock, err := s.client.server.identities.lock(ctx, storeKey(s.ns.name, s.rec.pid)); err == nil {
+		defer unlock()
+	}
+	rooms := s.Rooms()
+	s.ns.adapter.DelAll(s)
+	s.releaseSession(reason, rooms)
+	s.client.server.expireSessions(s.ns.history.opts)
+}
+
+// releaseSession stores the session of a socket that has ended. rooms are those that it was in.
 func (s *Socket) releaseSession(reason string, rooms []string) {
 	r := s.rec
 	r.storing.Lock()
@@ -147,12 +187,10 @@ func (s *Socket) releaseSession(reason string, rooms []string) {
 	st, err := s.stateLocked(rooms)
 	s.mu.Unlock()
 	switch {
-	case lost:
-		return
-	case claimed != nil:
+	case claimed != nil && !connected:
 		s.giveBack(claimed)
 		return
-	case !connected:
+	case lost, !connected:
 		return
 	}
 	// Not the server's context: it may be closing, and that is when sessions matter.
@@ -173,9 +211,64 @@ func (s *Socket) releaseSession(reason string, rooms []string) {
 			err = store.Release(ctx, st, r.token, s.ns.history.opts.MaxDisconnection)
 		}
 	}
+	if claimed != nil {
+		s.letGo(claimed, err == nil)
+	}
 	if err != nil && !errors.Is(err, recovery.ErrSuperseded) {
+		s.client.server.strays.add(r.token)
 		s.client.server.opts.Logger.Warn("twine: session of a disconnected client is not stored",
 			slog.String("namespace", s.namespace), slog.String("socket", s.id), slog.Any("error", err))
+	}
+}
+
+// strays are the tokens of connections that are gone, but failed to let their sessions go. Without them such a session
+// would look held for as long as this process lives.
+type strays struct {
+	mu     sync.Mutex
+	tokens map[string]struct{}
+}
+
+const maxStrays = 100_000
+
+func (l *strays) add(token string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.tokens == nil {
+		l.tokens = make(map[string]struct{})
+	}
+	if len(l.tokens) < maxStrays {
+		l.tokens[token] = struct{}{}
+	}
+}
+
+func (l *strays) has(token string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, ok := l.tokens[token]
+	return ok
+}
+
+func (l *strays) remove(token string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.tokens, token)
+}
+
+// expireEvery is how often the session store is asked to forget what has expired.
+const expireEvery = time.Minute
+
+// expireSessions makes room in the session store, now and then. Sessions pile up only while clients disconnect, so that
+// is when it is called.
+func (srv *Server) expireSessions(opts *Recovery) {
+	now := time.Now()
+	last := srv.expired.Load()
+	if now.UnixNano()-last < int64(expireEvery) || !srv.expired.CompareAndSwap(last, now.UnixNano()) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), opts.Timeout)
+	defer cancel()
+	if err := opts.Sessions.Expire(ctx, now); err != nil {
+		srv.opts.Logger.Warn("twine: expired sessions are not forgotten", slog.Any("error", err))
 	}
 }
 
@@ -275,9 +368,15 @@ const (
 	idleAge   = 30 * time.Minute
 )
 
+// A store forgets a session that is not stored again for long, see recovery.DefaultHold.
+const holdAge = recovery.DefaultHold / 4
+
 // dueLocked reports whether it is time to store the confirmed position. It needs mu.
 func (s *Socket) dueLocked() bool {
 	opts := s.ns.history.opts
+	if time.Since(time.Unix(s.rec.savedAt, 0)) >= holdAge {
+		return true
+	}
 	if s.rec.twineID == "" && !opts.ResumeIdle {
 		return false // the client itself says where it is
 	}

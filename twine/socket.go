@@ -121,6 +121,13 @@ func (s *Socket) Context() context.Context { return (*socketContext)(s) }
 
 // SetData attaches a value of the application to the socket. [Namespace.FetchSockets] shows it, as JSON.
 func (s *Socket) SetData(v any) {
+	s.setData(v)
+	if by := s.successor(); by != nil {
+		by.SetData(v)
+	}
+}
+
+func (s *Socket) setData(v any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.data = v
@@ -162,9 +169,14 @@ func (s *Socket) Data() any {
 // With recovery the socket's session is stored before Join returns, so that a crash does not undo it.
 func (s *Socket) Join(rooms ...string) {
 	s.join(rooms)
-	if s.rec != nil {
-		s.persist()
+	if s.rec == nil {
+		return
 	}
+	if by := s.successor(); by != nil {
+		by.Join(rooms...)
+		return
+	}
+	s.persist()
 }
 
 func (s *Socket) join(rooms []string) {
@@ -189,6 +201,14 @@ func (s *Socket) join(rooms []string) {
 
 // Leave takes the socket out of rooms.
 func (s *Socket) Leave(rooms ...string) {
+	s.settle()
+	s.leave(rooms)
+	if by := s.successor(); by != nil {
+		by.Leave(rooms...)
+	}
+}
+
+func (s *Socket) leave(rooms []string) {
 	s.joinMu.Lock()
 	defer s.joinMu.Unlock()
 	if s.member {
@@ -233,7 +253,15 @@ func (s *Socket) Disconnect(closeTransport bool) {
 	case closeTransport:
 		s.client.disconnect()
 	default:
+		s.settle()
 		s.leaveNamespace()
+	}
+}
+
+// settle waits until what was sent so far is queued.
+func (s *Socket) settle() {
+	if s.rec != nil && s.ns != nil {
+		s.ns.history.settle()
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/twine-realtime/twine/recovery"
@@ -35,9 +34,6 @@ type stockClient struct {
 	connects   int
 	seenAt     int // how many events were seen before the newest CONNECT
 	disordered []string
-
-	changed atomic.Pointer[chan struct{}]
-	readers sync.WaitGroup
 }
 
 // seen is an event as the client's application got it.
@@ -52,10 +48,7 @@ func (e seen) String() string { return fmt.Sprintf("%s%s", e.name, e.args) }
 
 func newStock(t testing.TB) *stockClient {
 	c := &stockClient{t: t, ns: "/"}
-	t.Cleanup(func() {
-		c.cut()
-		c.readers.Wait()
-	})
+	t.Cleanup(c.cut)
 	return c
 }
 
@@ -82,20 +75,21 @@ func (c *stockClient) dialAuth(srv *testServer, auth string) bool {
 	if c.cookie != "" {
 		header.Set("Cookie", "twineid="+c.cookie)
 	}
-	conn := dialWith(c.t, srv, header)
+	c.mu.Lock()
+	c.generation++
+	generation := c.generation
+	c.mu.Unlock()
+	conn := dialWith(c.t, srv, header, func(_ *testClient, p *parser.Packet) { c.packet(p, generation) })
 	if conn == nil {
 		return false
 	}
 	c.mu.Lock()
 	c.conn = conn
-	c.generation++
-	generation := c.generation
 	c.connected, c.recovered, c.refused = false, false, ""
 	if !c.keepBuffer {
 		c.buffer = nil
 	}
 	c.mu.Unlock()
-	c.readers.Go(func() { c.read(conn, generation) })
 	prefix := ""
 	if c.ns != "/" {
 		prefix = c.ns + ","
@@ -104,39 +98,11 @@ func (c *stockClient) dialAuth(srv *testServer, auth string) bool {
 	return true
 }
 
-func (c *stockClient) read(conn *testClient, generation int) {
-	for {
-		select {
-		case p := <-conn.packets:
-			if !c.packet(p, generation) {
-				return
-			}
-		case <-conn.done:
-			for {
-				select {
-				case p := <-conn.packets:
-					c.packet(p, generation)
-				default:
-					c.mu.Lock()
-					if c.generation == generation {
-						c.connected = false
-					}
-					c.mu.Unlock()
-					return
-				}
-			}
-		}
-	}
-}
-
-func (c *stockClient) packet(p *parser.Packet, generation int) bool {
+func (c *stockClient) packet(p *parser.Packet, generation int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.generation != generation {
-		return false
-	}
-	if p.Namespace != c.ns {
-		return true
+	if c.generation != generation || p.Namespace != c.ns {
+		return
 	}
 	switch p.Type {
 	case parser.Connect:
@@ -159,11 +125,10 @@ func (c *stockClient) packet(p *parser.Packet, generation int) bool {
 	case parser.Event:
 		if !c.connected {
 			c.buffer = append(c.buffer, p)
-			return true
+			return
 		}
 		c.emit(p)
 	}
-	return true
 }
 
 // emit needs mu.
@@ -203,13 +168,12 @@ func (c *stockClient) cut() {
 func (c *stockClient) leave() *testClient {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.generation++
-	c.connected = false
 	conn := c.conn
-	c.conn = nil
 	if conn != nil {
-		conn.mute.Store(true)
+		conn.mute.Store(true) // first: a pong would confirm what is not taken any more
 	}
+	c.generation++
+	c.connected, c.conn = false, nil
 	return conn
 }
 

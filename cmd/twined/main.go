@@ -54,9 +54,13 @@ func run(args []string, stdout, stderr io.Writer, signals <-chan os.Signal) erro
 	go func() { served <- srv.Serve(listener) }()
 	log.Info("listening", "address", listener.Addr().String(), "version", version())
 
+	var failure error
 	select {
 	case err := <-served:
 		return fmt.Errorf("stopped serving: %w", err)
+	case <-srv.Broken():
+		failure = fmt.Errorf("the data file in %s cannot be written any more; start again once the disk is well", cfg.DataDir)
+		log.Error("storage has failed, shutting down", "clients", srv.Clients())
 	case received := <-signals:
 		log.Info("shutting down", "signal", received.String(), "clients", srv.Clients(), "drain", cfg.Drain.String())
 	}
@@ -72,7 +76,7 @@ func run(args []string, stdout, stderr io.Writer, signals <-chan os.Signal) erro
 	}
 	<-served
 	log.Info("stopped")
-	return nil
+	return failure
 }
 
 func listen(address string) (net.Listener, error) {

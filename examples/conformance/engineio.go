@@ -26,6 +26,7 @@ func echoServer(logger *slog.Logger, t timing, v3 bool) server {
 		PingTimeout:       t.pingTimeout,
 		MaxHTTPBufferSize: 1_000_000,
 		AllowEIO3:         v3,
+		CloseTimeout:      closeTimeout,
 		Logger:            logger,
 	}, func(s *engineio.Session) engineio.Handler { return echo{s} })
 	return server{engine, engineIOPath, engine.Close}
@@ -57,6 +58,7 @@ func engineIOClient(logger *slog.Logger, t timing) server {
 			return nil
 		},
 		InitialHeaders: setCookies,
+		CloseTimeout:   closeTimeout,
 		Logger:         logger,
 	}, func(s *engineio.Session) engineio.Handler {
 		_ = s.Send(engineio.NewText([]byte("hi")))

@@ -36,6 +36,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	name := flags.String("suite", "", "one of "+strings.Join(suiteNames(), ", "))
 	host := flags.String("host", "127.0.0.1", "the address to listen on")
 	port := flags.String("port", "", "the port to listen on, if not the one that the suite expects")
+	pause := flags.Duration("pause-after-upgrade", 0, "how long a new WebSocket is silent, which the suite engineio-v3 needs")
 	verbose := flags.Bool("v", false, "log what clients do wrong")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -55,6 +56,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	listener, err := net.Listen("tcp", net.JoinHostPort(*host, *port))
 	if err != nil {
 		return err
+	}
+	if *pause > 0 {
+		listener = pausing{listener, *pause}
 	}
 	fmt.Fprintf(out, "%s: listening on %s\n", *name, listener.Addr())
 	return serve(ctx, listener, suite.start(logger, suite.timing))

@@ -17,6 +17,7 @@ func socketIOv5(logger *slog.Logger, t timing) server {
 			PingInterval:      t.pingInterval,
 			PingTimeout:       t.pingTimeout,
 			MaxHTTPBufferSize: 1_000_000,
+			CloseTimeout:      closeTimeout,
 		},
 		ConnectTimeout: t.connectTimeout,
 		Logger:         logger,

@@ -18,8 +18,10 @@ func socketIOClient(logger *slog.Logger, t timing) server {
 			PingInterval: t.pingInterval,
 			PingTimeout:  t.pingTimeout,
 			AllowRequest: allowLate,
+			CloseTimeout: closeTimeout,
 		},
 		ConnectTimeout: t.connectTimeout,
+		Recovery:       new(twine.Recovery),
 		Logger:         logger,
 	})
 	for _, name := range []string{"/timeout_socket", "/valid", "/asd"} {

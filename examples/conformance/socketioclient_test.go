@@ -280,3 +280,32 @@ func TestClientUpgrades(t *testing.T) {
 	w.send(`422["echo","sent over the WebSocket"]`)
 	w.expect(`432["sent over the WebSocket"]`)
 }
+
+// A client that was cut off and says where it stopped gets its socket back; one that does not is new.
+func TestClientIsRestored(t *testing.T) {
+	h := newHost(t, "socketio-client", calm)
+	w := h.openWebSocket()
+	w.send("40")
+	var connected struct{ SID, PID string }
+	if got := w.text(); json.Unmarshal([]byte(strings.TrimPrefix(got, "40")), &connected) != nil || connected.PID == "" {
+		t.Fatalf("got %q, want a sid and a pid", got)
+	}
+	w.send(`42["hi"]`)
+	var hi []string
+	if got := w.text(); json.Unmarshal([]byte(strings.TrimPrefix(got, "42")), &hi) != nil || len(hi) != 2 {
+		t.Fatalf("got %q, want an event with its offset", got)
+	}
+	w.conn.Close()
+
+	w = h.openWebSocket()
+	w.send(`40{"pid":"` + connected.PID + `","offset":"` + hi[1] + `"}`)
+	w.expect(`40{"sid":"` + connected.SID + `","pid":"` + connected.PID + `"}`)
+	w.send(`421["getId"]`)
+	w.expect(`431["` + connected.SID + `"]`)
+
+	stranger := h.openWebSocket()
+	stranger.send(`40{"pid":"` + connected.PID + `x","offset":"` + hi[1] + `"}`)
+	if sid := stranger.expectConnected("40"); sid == connected.SID {
+		t.Error("a client without a session got one")
+	}
+}

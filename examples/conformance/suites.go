@@ -23,6 +23,9 @@ type timing struct {
 	connectTimeout time.Duration
 }
 
+// closeTimeout is what a client that has gone without a word may delay the end of the program by.
+const closeTimeout = time.Second
+
 var suites = map[string]suite{
 	"socketio-v5":     {"3000", timing{300 * time.Millisecond, 200 * time.Millisecond, time.Second}, socketIOv5},
 	"socketio-client": {"3210", timing{pingInterval: 2 * time.Second}, socketIOClient},

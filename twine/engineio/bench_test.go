@@ -25,7 +25,7 @@ func BenchmarkSend(b *testing.B) {
 	sv := NewServer(&Options{Logger: slog.New(slog.DiscardHandler), MaxQueueBytes: 1 << 40}, nil)
 	all := make([]*Session, sessions)
 	for i := range all {
-		all[i] = &Session{server: sv, flusher: newFlusher(), handler: new(recorder), ws: newConn(discard{})}
+		all[i] = &Session{server: sv, flusher: newFlusher(), handler: new(recorder), conn: newConn(discard{})}
 	}
 	m := NewText(make([]byte, 100))
 	b.ReportAllocs()

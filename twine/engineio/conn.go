@@ -9,14 +9,16 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// conn is one WebSocket connection after its handshake.
+// conn is one WebSocket connection after its handshake, or a stream of packets (see [Server.ServeStream]).
 //
 // Where the operating system allows it (a plain TCP or Unix connection), reading and writing go through its
 // syscall.RawConn: a read borrows its buffer only once there is something to read, and a write never waits.
 type conn struct {
-	nc      net.Conn
-	deflate bool            // permessage-deflate was negotiated
+	rwc     io.ReadWriteCloser
 	raw     syscall.RawConn // nil where reads and writes may have to wait, such as TLS
+	deflate bool            // permessage-deflate was negotiated
+	stream  bool            // not a WebSocket
+	pongs   uint8           // that a client sends before a stream is closed; guarded by Session.mu
 
 	// The rest belongs to the reading goroutine.
 	left         []byte // the beginning of a frame that has not arrived in full
@@ -41,9 +43,9 @@ const readSize = 8 << 10
 
 var readBuffers = sync.Pool{New: func() any { return &readBuffer{b: make([]byte, readSize)} }}
 
-func newConn(nc net.Conn) *conn {
-	c := &conn{nc: nc}
-	switch t := nc.(type) {
+func newConn(rwc io.ReadWriteCloser) *conn {
+	c := &conn{rwc: rwc}
+	switch t := rwc.(type) {
 	// No other type: a wrapper may buffer or count what passes through it.
 	case *net.TCPConn:
 		c.raw, _ = t.SyscallConn()
@@ -59,15 +61,63 @@ func newConn(nc net.Conn) *conn {
 	return c
 }
 
+// name returns the name of the transport that c is.
+func (c *conn) name() string {
+	if c.stream {
+		return WebTransport
+	}
+	return WebSocket
+}
+
 func (c *conn) nonblocking() bool { return c.raw != nil }
 
 // close may be called more than once and concurrently with everything else.
-func (c *conn) close() { _ = c.nc.Close() }
+func (c *conn) close() { _ = c.rwc.Close() }
 
 // closeWrite tells the peer that nothing more comes, if that can be done without waiting.
 func (c *conn) closeWrite() {
-	if w, ok := c.nc.(interface{ CloseWrite() error }); ok && c.nonblocking() {
+	if w, ok := c.rwc.(interface{ CloseWrite() error }); ok && c.nonblocking() {
 		_ = w.CloseWrite()
+	}
+}
+
+// writeSome writes the first messages of batch, as many as fit in scratch but at least one, and returns how many. It may
+// wait.
+func (c *conn) writeSome(scratch []byte, batch []*Message) (n int, err error) {
+	b := scratch[:0]
+	for n < len(batch) && len(b)+len(batch[n].frame) <= cap(b) {
+		if m := batch[n]; c.stream {
+			b = m.appendStream(b)
+		} else {
+			b = append(b, m.frame...)
+		}
+		n++
+	}
+	switch m := batch[0]; {
+	case n > 0:
+	case c.stream:
+		if _, err = c.rwc.Write(m.appendStreamHeader(b)); err == nil {
+			_, err = c.rwc.Write(m.packet())
+		}
+		return 1, err
+	default:
+		b, n = m.frame, 1
+	}
+	if len(b) > 0 {
+		_, err = c.rwc.Write(b)
+	}
+	return n, err
+}
+
+// keep keeps b, what is left of c.left and the bytes that came after it, until more arrives.
+func (c *conn) keep(b []byte) {
+	switch {
+	case len(b) == 0:
+		c.left = nil
+	case len(c.left) > 0 && &b[0] == &c.left[0]:
+		// Still the same incomplete frame.
+	default:
+		c.left = append([]byte(nil), b...)
 	}
 }
 
@@ -77,7 +127,7 @@ func (c *conn) read() (buf *readBuffer, n int, err error) {
 		if c.small == nil {
 			c.small = make([]byte, 512)
 		}
-		n, err = c.nc.Read(c.small)
+		n, err = c.rwc.Read(c.small)
 		if n == 0 {
 			if err == nil {
 				err = io.ErrNoProgress

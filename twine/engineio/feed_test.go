@@ -18,7 +18,7 @@ func (sink) Close() error                { return nil }
 func newFed(r Handler, c *conn) *Session {
 	sv := &Server{opts: (&Options{Logger: slog.New(slog.DiscardHandler)}).withDefaults()}
 	sv.wheel = newWheel(sv.opts.PingTimeout, (*Session).deadline)
-	return &Session{server: sv, flusher: new(flusher), handler: r, ws: c}
+	return &Session{server: sv, flusher: new(flusher), handler: r, conn: c}
 }
 
 // feed hands stream to the frame reader of a new session, cut into pieces of the given sizes and a last one with the

@@ -83,7 +83,7 @@ func (f *flusher) run() {
 // flush writes what s has queued, without waiting.
 func (f *flusher) flush(s *Session) {
 	s.mu.Lock()
-	c := s.ws
+	c := s.conn
 	if s.state == stateClosed || c == nil || len(s.queue) == 0 {
 		s.scheduled = false
 		s.mu.Unlock()
@@ -194,8 +194,8 @@ func (s *Session) awaitWritable(c *conn) {
 	s.flusher.add(s)
 }
 
-// flushBlocking writes s's queue over a connection that has no file descriptor of its own, such as TLS. It ends when
-// the queue is empty.
+// flushBlocking writes s's queue over a connection that has no file descriptor of its own, such as TLS and streams.
+// It ends when the queue is empty.
 func (s *Session) flushBlocking(c *conn) {
 	defer s.server.sessions.Done()
 	buf := readBuffers.Get().(*readBuffer)
@@ -213,15 +213,12 @@ func (s *Session) flushBlocking(c *conn) {
 
 		size, err := 0, error(nil)
 		for done := 0; done < len(batch) && err == nil; {
-			b := gather(buf.b[:0], batch[done:], 0)
-			if len(b) == 0 {
-				b = batch[done].frame
+			var n int
+			n, err = c.writeSome(buf.b, batch[done:])
+			for _, m := range batch[done : done+n] {
+				size += m.size()
 			}
-			_, err = c.nc.Write(b)
-			for n := len(b); n > 0; done++ {
-				n -= len(batch[done].frame)
-				size += batch[done].size()
-			}
+			done += n
 		}
 		s.mu.Lock()
 		s.written(size)

@@ -45,7 +45,7 @@ func (w *wsClient) block(m *Message) (sent int) {
 			sent++
 			return false
 		}
-		if !w.rec.ws.nonblocking() {
+		if !w.rec.conn.nonblocking() {
 			return sent > 100
 		}
 		// What is queued stays only if nobody is about to write it: the session waits to be writable.

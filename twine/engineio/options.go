@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/rs/cors"
@@ -11,8 +13,9 @@ import (
 
 // Names of the transports, as in the query parameter "transport".
 const (
-	Polling   = "polling"
-	WebSocket = "websocket"
+	Polling      = "polling"
+	WebSocket    = "websocket"
+	WebTransport = "webtransport"
 )
 
 // Options configures a [Server]. The zero value means the reference implementation's defaults.
@@ -21,20 +24,21 @@ type Options struct {
 	PingInterval time.Duration
 	// PingTimeout is how long a client may take to answer a ping before its session is closed. Zero means 20 s.
 	PingTimeout time.Duration
-	// UpgradeTimeout bounds an upgrade from polling to WebSocket. Zero means 10 s.
+	// UpgradeTimeout bounds an upgrade from polling to another transport, and the time until a stream's first packet. Zero means 10 s.
 	UpgradeTimeout time.Duration
 	// CloseTimeout bounds the orderly close of a session: flushing what is queued and waiting for the client's own
 	// close. Zero means 5 s.
 	CloseTimeout time.Duration
-	// MaxHTTPBufferSize is the largest message (WebSocket) or request body (polling) accepted, in bytes.
+	// MaxHTTPBufferSize is the largest message (WebSocket, WebTransport) or request body (polling) accepted, in bytes.
 	// Zero means 1,000,000.
 	MaxHTTPBufferSize int
 	// MaxQueueBytes bounds what may wait in a session's outbound queue, in bytes. A session past it is closed with
 	// ReasonSlowConsumer. One message is always accepted, whatever its size. Zero means 4 MiB.
 	MaxQueueBytes int
-	// Transports lists the transports that are served. Nil means polling and WebSocket.
+	// Transports lists the transports that are served. Nil means polling and WebSocket. WebTransport needs a server of its
+	// own beside this one, see the package webtransport.
 	Transports []string
-	// DisableUpgrades refuses upgrades from polling to WebSocket (the reference's allowUpgrades: false).
+	// DisableUpgrades refuses upgrades from polling to another transport (the reference's allowUpgrades: false).
 	DisableUpgrades bool
 	// Cookie, when set, is sent with the answer to a polling handshake, its value replaced by the session id
 	// (the reference's cookie option). Nil means no cookie.
@@ -92,3 +96,16 @@ func setDefault[T ~int | ~int64](v *T, d T) {
 }
 
 func (o *Options) serves(transport string) bool { return slices.Contains(o.Transports, transport) }
+
+// upgradesOf returns the transports that a session may be upgraded to, as JSON.
+func (o *Options) upgradesOf(transport string) string {
+	names := []string{}
+	if transport == Polling && !o.DisableUpgrades {
+		for _, name := range []string{WebSocket, WebTransport} {
+			if o.serves(name) {
+				names = append(names, strconv.Quote(name))
+			}
+		}
+	}
+	return "[" + strings.Join(names, ",") + "]"
+}

@@ -41,7 +41,7 @@ func (s *Session) servePoll(w http.ResponseWriter, r *http.Request) {
 		s.mu.Unlock()
 		s.server.refuse(w, r, CodeUnknownSID, nil)
 		return
-	case s.ws != nil:
+	case s.conn != nil:
 		s.mu.Unlock()
 		s.server.refuse(w, r, CodeBadRequest, errUpgraded)
 		return
@@ -53,7 +53,7 @@ func (s *Session) servePoll(w http.ResponseWriter, r *http.Request) {
 	}
 	p := &poll{wakeup: make(chan struct{}, 1), probing: s.probe != nil}
 	s.poll = p
-	for len(s.queue) == 0 && s.state != stateClosed && s.ws == nil {
+	for len(s.queue) == 0 && s.state != stateClosed && s.conn == nil {
 		var noop <-chan time.Time
 		if p.probing {
 			noop = time.After(probeNoop)
@@ -67,7 +67,7 @@ func (s *Session) servePoll(w http.ResponseWriter, r *http.Request) {
 		case <-r.Context().Done():
 			s.mu.Lock()
 			s.poll = nil
-			if s.ws == nil { // otherwise nothing was lost with the poll
+			if s.conn == nil { // otherwise nothing was lost with the poll
 				s.end(ReasonTransportError, errPollAborted)
 			}
 			s.mu.Unlock()
@@ -79,7 +79,7 @@ func (s *Session) servePoll(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	s.poll = nil
-	if s.ws != nil {
+	if s.conn != nil {
 		// A client that upgrades has no poll left; this one came too late.
 		s.mu.Unlock()
 		s.server.refuse(w, r, CodeBadRequest, errUpgraded)
@@ -166,7 +166,7 @@ func (s *Session) servePost(w http.ResponseWriter, r *http.Request) {
 		s.mu.Unlock()
 		s.server.refuse(w, r, CodeUnknownSID, nil)
 		return
-	case s.ws != nil:
+	case s.conn != nil:
 		refused = errUpgraded
 	case s.posting:
 		refused = errPostOverlap

@@ -38,9 +38,12 @@ var (
 	errProtocol      = errors.New("engineio: WebSocket protocol error")
 	errInflate       = errors.New("engineio: compressed message is damaged")
 	errTooLarge      = errors.New("engineio: message larger than MaxHTTPBufferSize")
+	errLength        = errors.New("engineio: packet is empty or larger than MaxHTTPBufferSize")
 	errPollAborted   = errors.New("engineio: poll aborted by the client")
 	errUpgraded      = errors.New("engineio: the session uses another transport now")
 	errPanic         = errors.New("engineio: the handler panicked")
+	errNoUpgrades    = errors.New("engineio: upgrades are disabled")
+	errOpenTimeout   = errors.New("engineio: no packet within the upgrade timeout")
 	errUpgradeClosed = errors.New("engineio: connection closed during the upgrade")
 )
 

@@ -128,7 +128,7 @@ func (sv *Server) serve(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	transport, sid := query.Get("transport"), query.Get("sid")
 	upgrade := strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
-	if !sv.opts.serves(transport) {
+	if !sv.opts.serves(transport) || transport == WebTransport {
 		sv.refuse(w, r, CodeUnknownTransport, fmt.Errorf("engineio: transport %q", transport))
 		return
 	}
@@ -157,11 +157,11 @@ func (sv *Server) serve(w http.ResponseWriter, r *http.Request) {
 
 func (sv *Server) serveUpgrade(w http.ResponseWriter, r *http.Request, s *Session) {
 	if sv.opts.DisableUpgrades {
-		sv.refuse(w, r, CodeBadRequest, errors.New("engineio: upgrades are disabled"))
+		sv.refuse(w, r, CodeBadRequest, errNoUpgrades)
 		return
 	}
-	if c, first, ok := sv.upgrade(w, r); ok {
-		s.startProbe(c, first)
+	if c, first, ok := sv.upgrade(w, r); ok && s.startProbe(c) {
+		go s.readLoop(c, first)
 	}
 }
 
@@ -212,42 +212,32 @@ func (sv *Server) handshake(w http.ResponseWriter, r *http.Request, version, tra
 			return
 		}
 	}
-	s := &Session{server: sv, id: newID(), hs: newHandshake(r, 4), handler: noHandler{}}
+	s := sv.newSession(r)
 	if version != "4" {
 		s.hs.Protocol = 3
 		s.v3 = true
 	}
 	s.b64 = r.URL.Query().Has("b64")
-	s.flusher = sv.flushers[sv.next.Add(1)%uint32(len(sv.flushers))]
 	var first []byte
 	if transport == WebSocket {
 		var ok bool
-		if s.ws, first, ok = sv.upgrade(w, r); !ok {
+		if s.conn, first, ok = sv.upgrade(w, r); !ok {
 			return
 		}
 	}
 	if !sv.register(s) {
-		if s.ws != nil {
-			s.ws.close()
+		if s.conn != nil {
+			s.conn.close()
 		} else {
 			w.Header().Set("Connection", "close")
 			http.Error(w, "the server is closing", http.StatusServiceUnavailable)
 		}
 		return
 	}
-	sv.start.Do(func() {
-		sv.workers.Add(len(sv.flushers))
-		for _, f := range sv.flushers {
-			go func() {
-				defer sv.workers.Done()
-				f.run()
-			}()
-		}
-	})
 	sv.open(s, transport)
-	if s.ws != nil {
+	if s.conn != nil {
 		// The register call has counted this goroutine.
-		go s.readLoop(s.ws, first)
+		go s.readLoop(s.conn, first)
 		return
 	}
 	defer sv.sessions.Done()
@@ -269,6 +259,11 @@ func (sv *Server) handshake(w http.ResponseWriter, r *http.Request, version, tra
 	if err := sv.respond(w, r, payload, contentType); err != nil {
 		s.endLocking(ReasonTransportError, err)
 	}
+}
+
+func (sv *Server) newSession(r *http.Request) *Session {
+	flusher := sv.flushers[sv.next.Add(1)%uint32(len(sv.flushers))]
+	return &Session{server: sv, flusher: flusher, id: newID(), hs: newHandshake(r, 4), handler: noHandler{}}
 }
 
 // register makes s known, unless the server is closing, and counts one goroutine for it.
@@ -297,11 +292,8 @@ func (sv *Server) forget(s *Session) {
 
 // open sends the handshake, introduces the session to the application and starts its heartbeat.
 func (sv *Server) open(s *Session, transport string) {
-	upgrades := "[]"
-	if transport == Polling && !sv.opts.DisableUpgrades && sv.opts.serves(WebSocket) {
-		upgrades = `["websocket"]`
-	}
-	msgs := []*Message{newPacket(packetOpen, `{"sid":"`+s.id+`","upgrades":`+upgrades+
+	sv.start.Do(sv.startFlushers)
+	msgs := []*Message{newPacket(packetOpen, `{"sid":"`+s.id+`","upgrades":`+sv.opts.upgradesOf(transport)+
 		`,"pingInterval":`+strconv.FormatInt(sv.opts.PingInterval.Milliseconds(), 10)+
 		`,"pingTimeout":`+strconv.FormatInt(sv.opts.PingTimeout.Milliseconds(), 10)+
 		`,"maxPayload":`+strconv.Itoa(sv.opts.MaxHTTPBufferSize)+`}`)}
@@ -333,6 +325,16 @@ func (sv *Server) open(s *Session, transport string) {
 	sv.mu.Unlock()
 	if closed {
 		s.Close(ReasonServerShutdown)
+	}
+}
+
+func (sv *Server) startFlushers() {
+	sv.workers.Add(len(sv.flushers))
+	for _, f := range sv.flushers {
+		go func() {
+			defer sv.workers.Done()
+			f.run()
+		}()
 	}
 }
 

@@ -1,26 +1,22 @@
 package engineio
 
-import (
-	"time"
+import "time"
 
-	"github.com/gobwas/ws"
-)
-
-// An upgrade (Engine.IO v4, "Upgrade"): the client opens a WebSocket with the sid of its polling session and sends the
-// ping packet "2probe"; the server answers "3probe" and lets the pending poll go with a noop, so that the client, which
+// An upgrade (Engine.IO v4, "Upgrade"): the client opens a WebSocket (or a stream) with the sid of its polling session and
+// sends the ping packet "2probe"; the server answers "3probe" and lets the pending poll go with a noop, so that the client, which
 // by now sends nothing and only waits for that poll to return, can stop polling; the client sends "5"; from then on the
 // WebSocket is the transport. Until then all packets go through polling, so none can overtake another.
 
 // probeNoop is how long a poll may wait while a client is being probed, before a noop lets it go.
 const probeNoop = 50 * time.Millisecond
 
-// startProbe takes c as the connection that may replace polling, or closes it.
-func (s *Session) startProbe(c *conn, first []byte) {
+// startProbe takes c as the connection that may replace polling and counts one goroutine that reads it, or closes it.
+func (s *Session) startProbe(c *conn) bool {
 	s.mu.Lock()
-	if s.state != stateOpen || s.ws != nil || s.probe != nil {
+	if s.state != stateOpen || s.conn != nil || s.probe != nil {
 		s.mu.Unlock()
 		c.close()
-		return
+		return false
 	}
 	s.probe = c
 	s.server.sessions.Add(1)
@@ -33,17 +29,17 @@ func (s *Session) startProbe(c *conn, first []byte) {
 		}
 		s.mu.Unlock()
 	})
-	go s.readLoop(c, first)
+	return true
 }
 
 // probePacket handles a packet on a connection that is not the transport yet. An error closes that connection alone.
-func (s *Session) probePacket(c *conn, op ws.OpCode, packet []byte) error {
-	if op != ws.OpText {
+func (s *Session) probePacket(c *conn, packet []byte, binary bool) error {
+	if binary {
 		return errPacket
 	}
 	switch string(packet) {
 	case "2probe":
-		if _, err := c.nc.Write(packetOfProbe.frame); err != nil {
+		if _, err := c.writeSome(make([]byte, 0, len(packetOfProbe.frame)), []*Message{packetOfProbe}); err != nil {
 			return err
 		}
 		s.mu.Lock()
@@ -59,7 +55,7 @@ func (s *Session) probePacket(c *conn, op ws.OpCode, packet []byte) error {
 		if s.probe != c || s.state != stateOpen {
 			return errUpgradeClosed
 		}
-		s.probe, s.ws = nil, c
+		s.probe, s.conn = nil, c
 		if s.poll != nil {
 			s.poll.signal()
 		}

@@ -199,7 +199,7 @@ func TestPollAbortedAfterUpgrade(t *testing.T) {
 	s := p.rec.Session
 	s.mu.Lock()
 	cancel()
-	s.ws, s.probe = s.probe, nil
+	s.conn, s.probe = s.probe, nil
 	s.mu.Unlock()
 	<-done
 	w.send("4alive")

@@ -86,6 +86,9 @@ func (s *Session) readOn(c *conn, buf *readBuffer, n int, err error) {
 func (s *Session) handleRead(c *conn, buf *readBuffer, n int) (err error) {
 	defer readBuffers.Put(buf)
 	defer s.server.guardSession(s, &err)
+	if c.stream {
+		return s.readPackets(c, buf.b[:n])
+	}
 	return s.readFrames(c, &buf.frameReader, buf.b[:n])
 }
 
@@ -95,7 +98,7 @@ func (s *Session) readFailed(c *conn, err error) {
 	if c == s.probe {
 		s.probe = nil
 	}
-	current := c == s.ws
+	current := c == s.conn
 	s.mu.Unlock()
 	if !current {
 		return
@@ -112,9 +115,13 @@ func (s *Session) readFailed(c *conn, err error) {
 	case errors.Is(err, io.EOF):
 		s.endLocking(ReasonTransportClose, nil)
 	case errors.Is(err, errTooLarge), errors.Is(err, errProtocol), errors.Is(err, errInflate), errors.Is(err, errUTF8),
-		errors.Is(err, errHeartbeat), errors.Is(err, errPacket), errors.Is(err, errPanic), errors.As(err, new(errorOf)):
+		errors.Is(err, errHeartbeat), errors.Is(err, errPacket), errors.Is(err, errLength), errors.Is(err, errPanic),
+		errors.As(err, new(errorOf)):
 		reason, frame := failure(err)
 		s.closeWith(reason, err, frame)
+		if c.stream {
+			s.hangUpStream()
+		}
 		s.drainInput(c)
 		s.endLocking(reason, err)
 	default:
@@ -163,14 +170,7 @@ func (s *Session) readFrames(c *conn, fr *frameReader, b []byte) error {
 			return err
 		}
 	}
-	switch {
-	case len(b) == 0:
-		c.left = nil
-	case len(c.left) > 0 && &b[0] == &c.left[0]:
-		// Still the same incomplete frame.
-	default:
-		c.left = append([]byte(nil), b...)
-	}
+	c.keep(b)
 	return nil
 }
 
@@ -196,7 +196,7 @@ func (s *Session) frame(c *conn, h ws.Header, payload []byte) error {
 	case ws.OpPing:
 		pong := newControl(ws.MustCompileFrame(ws.NewPongFrame(payload)))
 		s.mu.Lock()
-		if c == s.ws && s.state == stateOpen {
+		if c == s.conn && s.state == stateOpen {
 			_ = s.enqueue([]*Message{pong})
 		}
 		s.mu.Unlock()
@@ -237,11 +237,11 @@ func (s *Session) webSocketMessage(c *conn, op ws.OpCode, message []byte, deflat
 	}
 	s.mu.Lock()
 	probing := c == s.probe
-	open := c == s.ws && s.state == stateOpen
+	open := c == s.conn && s.state == stateOpen
 	s.mu.Unlock()
 	switch {
 	case probing:
-		return s.probePacket(c, op, message)
+		return s.probePacket(c, message, op == ws.OpBinary)
 	case open:
 		if s.v3 {
 			return s.receiveV3(message, op == ws.OpBinary)
@@ -271,13 +271,13 @@ func (s *Session) answerClose(c *conn, payload []byte) {
 	frame := newControl(ws.MustCompileFrame(ws.NewCloseFrame(body)))
 	s.mu.Lock()
 	probing := c == s.probe
-	if c == s.ws && s.state == stateOpen {
+	if c == s.conn && s.state == stateOpen {
 		s.hangUp = true
 		s.beginClosing(ReasonTransportClose, nil, frame)
 	}
 	s.mu.Unlock()
 	if probing {
 		// Only the goroutine that reads a probe writes to it. UpgradeTimeout bounds the write.
-		_, _ = c.nc.Write(frame.frame)
+		_, _ = c.rwc.Write(frame.frame)
 	}
 }

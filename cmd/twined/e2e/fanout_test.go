@@ -89,6 +89,9 @@ func joinMany(t *testing.T, d *daemon, room string, count int) []*peer {
 	slots := make(chan struct{}, 16)
 	for i := range peers {
 		slots <- struct{}{}
+		if failed.Load() != nil {
+			break
+		}
 		wg.Go(func() {
 			defer func() { <-slots }()
 			p, err := join(d.host, room)

@@ -54,8 +54,8 @@ func TestGivenKeys(t *testing.T) {
 	if err := d.publish("r", map[string]int{}); err == nil || !strings.Contains(err.Error(), "401") {
 		t.Errorf("key three: %v", err)
 	}
-	if _, err := os.Stat(d.dir); err == nil {
-		t.Error("a data folder was made though there is nothing to keep")
+	if _, err := os.Stat(filepath.Join(d.dir, "api-key")); err == nil {
+		t.Error("a key was generated though others were given")
 	}
 }
 

@@ -83,7 +83,7 @@ func join(host, room string) (*peer, error) {
 		err = wsutil.WriteClientText(conn, fmt.Appendf(nil, `42["subscribe",%q]`, room))
 	}
 	if err == nil {
-		err = readUntil(conn, fmt.Sprintf(`42["roomJoined","You have joined room: %s"]`, room))
+		err = readUntil(conn, fmt.Sprintf(`42["roomJoined","You have joined room: %s"`, room))
 	}
 	if err != nil {
 		conn.Close()
@@ -131,8 +131,10 @@ func (p *peer) read() {
 			return
 		}
 		if payload, ok := bytes.CutPrefix(data, []byte(`42["message",`)); ok {
+			// Up to the end of the object, for the offset follows.
+			payload = payload[:bytes.LastIndexByte(payload, '}')+1]
 			p.mu.Lock()
-			p.messages = append(p.messages, bytes.TrimSuffix(payload, []byte("]")))
+			p.messages = append(p.messages, payload)
 			p.mu.Unlock()
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/twine-realtime/twine/cmd/twined/internal/config"
@@ -44,13 +45,28 @@ func openStore(cfg *config.Config, log *slog.Logger) (*disk.Store, error) {
 	return store, nil
 }
 
-func recoveryOptions(cfg *config.Config, store *disk.Store) *twine.Recovery {
+// watchedLog tells when its log has failed for good.
+type watchedLog struct {
+	recovery.Log
+	broken chan<- struct{}
+	once   sync.Once
+}
+
+func (l *watchedLog) Append(ctx context.Context, ns string, entries []recovery.Entry) error {
+	err := l.Log.Append(ctx, ns, entries)
+	if errors.Is(err, recovery.ErrBroken) {
+		l.once.Do(func() { close(l.broken) })
+	}
+	return err
+}
+
+func recoveryOptions(cfg *config.Config, store *disk.Store, broken chan<- struct{}) *twine.Recovery {
 	durability := recovery.Sync
 	if cfg.Durability == "async" {
 		durability = recovery.Async
 	}
 	return &twine.Recovery{
-		Log:              store.Log(),
+		Log:              &watchedLog{Log: store.Log(), broken: broken},
 		Hot:              memory.NewLog(memory.LogOptions{Window: cfg.HotWindow}),
 		Sessions:         store.Sessions(),
 		Durability:       durability,
@@ -66,6 +82,16 @@ func recoveryOptions(cfg *config.Config, store *disk.Store) *twine.Recovery {
 func (s *Server) publish(ctx context.Context, room, id string, message json.RawMessage) error {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	_, err := s.twine.To(room).Publish(ctx, id, "message", message)
+	began := time.Now()
+	published, err := s.twine.To(room).Publish(ctx, id, "message", message)
+	s.metrics.latency.Observe(time.Since(began).Seconds())
+	switch {
+	case err != nil:
+		s.metrics.published.WithLabelValues(resultFailed).Inc()
+	case published.Duplicate:
+		s.metrics.published.WithLabelValues(resultDuplicate).Inc()
+	default:
+		s.metrics.published.WithLabelValues(resultAccepted).Inc()
+	}
 	return err
 }

@@ -13,21 +13,28 @@ func (s *Server) routes(keys *apikey.Set) http.Handler {
 	mux.Handle("/socket.io/", s.twine)
 	mux.Handle("/socket.io", s.twine) // a client whose addTrailingSlash is off
 	mux.HandleFunc("GET /set-cookie", original.SetCookie)
-	mux.Handle("POST /api/twine", s.publishes.wrap(&original.Publisher{
+	mux.Handle("POST /api/twine", s.publishes.wrap(s.metrics.counted(&original.Publisher{
 		Authorized: keys.Contains,
 		Publish:    s.publish,
 		Log:        s.log,
-	}))
+	})))
 	api := &v1.API{Twine: s.twine, Authorized: keys.Contains, Log: s.log}
-	mux.Handle("/v1/", s.publishes.wrap(api.Handler()))
+	mux.Handle("/v1/", s.publishes.wrap(s.metrics.counted(api.Handler())))
 	mux.HandleFunc("GET /{$}", answer(http.StatusCreated, "ok"))
 	mux.HandleFunc("GET /healthz", answer(http.StatusOK, "ok"))
 	mux.HandleFunc("GET /readyz", s.ready)
+	mux.Handle("GET /metrics", s.metrics.handler(keys))
 	return mux
 }
 
 // ready tells a load balancer whether to send clients here.
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
+	select {
+	case <-s.broken:
+		answer(http.StatusServiceUnavailable, "storage has failed")(w, r)
+		return
+	default:
+	}
 	if s.draining.Load() {
 		answer(http.StatusServiceUnavailable, "shutting down")(w, r)
 		return

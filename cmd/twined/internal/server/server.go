@@ -32,6 +32,8 @@ type Server struct {
 	http      *http.Server
 	twine     *twine.Server
 	store     *disk.Store
+	metrics   *metrics
+	broken    chan struct{} // closed when the data file has to be opened again
 	publishes gate
 	served    chan struct{} // closed when the listener is
 	draining  atomic.Bool
@@ -46,16 +48,13 @@ func New(cfg *config.Config, keys *apikey.Set, log *slog.Logger) (*Server, error
 		return nil, err
 	}
 	origins := newOrigins(cfg.CORSOrigin)
-	s := &Server{
-		twine: twine.NewServer(&twine.Options{
-			Engine:   engineio.Options{AllowRequest: origins.allowHandshake, Logger: log},
-			Recovery: recoveryOptions(cfg, store),
-			Logger:   log,
-		}),
-		store:  store,
-		served: make(chan struct{}),
-		log:    log,
-	}
+	s := &Server{store: store, broken: make(chan struct{}), served: make(chan struct{}), log: log}
+	s.twine = twine.NewServer(&twine.Options{
+		Engine:   engineio.Options{AllowRequest: origins.allowHandshake, Logger: log},
+		Recovery: recoveryOptions(cfg, store, s.broken),
+		Logger:   log,
+	})
+	s.metrics = newMetrics(s.Clients)
 	original.Handle(s.twine, log)
 	s.http = &http.Server{
 		Handler:           origins.handler(boundBodies(bodyTimeout, s.routes(keys))),
@@ -75,6 +74,10 @@ func (s *Server) Serve(listener net.Listener) error {
 	}
 	return nil
 }
+
+// Broken returns a channel that is closed when storage has failed in a way that only opening it again can mend. Messages
+// are refused from then on.
+func (s *Server) Broken() <-chan struct{} { return s.broken }
 
 // Clients returns how many clients are connected.
 func (s *Server) Clients() int { return s.twine.Engine().ClientsCount() }
