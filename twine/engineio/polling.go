@@ -270,7 +270,6 @@ func (sv *Server) tooLarge(w http.ResponseWriter, r *http.Request) {
 	if f := sv.opts.ConnectionError; f != nil {
 		f(r, CodeBadRequest, errTooLarge)
 	}
-	w.Header().Set("Connection", "close")
 	w.Header().Set("Content-Length", "0")
 	w.WriteHeader(http.StatusRequestEntityTooLarge)
 }
