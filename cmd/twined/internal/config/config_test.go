@@ -33,6 +33,7 @@ func writeFile(t *testing.T, text string) string {
 func TestDefaults(t *testing.T) {
 	cfg := parse(t)
 	if cfg.Listen != "127.0.0.1:3005" || cfg.DataDir != "twine-data" || cfg.Drain != 20*time.Second ||
+		cfg.RecoveryWindow != 24*time.Hour || cfg.HotWindow != 2*time.Minute || cfg.MaxReplay != 1000 || cfg.Durability != "sync" || cfg.Quarantine ||
 		len(cfg.APIKey) != 0 || !slices.Equal(cfg.CORSOrigin, []string{"*"}) || cfg.LogFormat != "auto" || cfg.LogLevel != "info" {
 		t.Errorf("got %+v", *cfg)
 	}
@@ -77,6 +78,31 @@ func TestEmptyVariableCountsAsNotSet(t *testing.T) {
 	}
 }
 
+func TestRecoverySettings(t *testing.T) {
+	right := func(t *testing.T, args ...string) {
+		t.Helper()
+		if cfg := parse(t, args...); cfg.RecoveryWindow != time.Hour || cfg.HotWindow != 30*time.Second || cfg.MaxReplay != 50 ||
+			cfg.Durability != "async" || !cfg.Quarantine {
+			t.Errorf("got %+v", *cfg)
+		}
+	}
+	t.Run("flags", func(t *testing.T) {
+		right(t, "--recovery-window", "1h", "--hot-window=30s", "--max-replay=50", "--durability", "async", "--quarantine")
+	})
+	t.Run("environment", func(t *testing.T) {
+		for name, value := range map[string]string{"RECOVERY_WINDOW": "1h", "HOT_WINDOW": "30s", "MAX_REPLAY": "50", "DURABILITY": "async", "QUARANTINE": "true"} {
+			t.Setenv("TWINE_"+name, value)
+		}
+		right(t)
+	})
+	t.Run("file", func(t *testing.T) {
+		right(t, "--config", writeFile(t, `{"recovery-window": "1h", "hot-window": "30s", "max-replay": 50, "durability": "async", "quarantine": true}`))
+	})
+	if cfg := parse(t, "--recovery-window=1m", "--hot-window=1m", "--max-replay=1"); cfg.HotWindow != time.Minute {
+		t.Errorf("at the bounds: got %+v", *cfg)
+	}
+}
+
 func TestRefused(t *testing.T) {
 	for name, test := range map[string]struct {
 		args []string
@@ -86,6 +112,16 @@ func TestRefused(t *testing.T) {
 		"argument":            {[]string{"serve"}, "serve"},
 		"bad duration":        {[]string{"--drain", "soon"}, "--drain"},
 		"negative drain":      {[]string{"--drain=-1s"}, "negative"},
+		"window too short":    {[]string{"--recovery-window", "59s"}, "--recovery-window: 59s is less than a minute"},
+		"window without unit": {[]string{"--recovery-window", "24"}, "--recovery-window"},
+		"no hot window":       {[]string{"--hot-window", "0"}, "--hot-window"},
+		"hot window negative": {[]string{"--hot-window=-1s"}, "--hot-window"},
+		"hot window too long": {[]string{"--recovery-window", "1h", "--hot-window", "61m"}, "more than the recovery window"},
+		"replay nothing":      {[]string{"--max-replay", "0"}, "--max-replay: 0 is less than 1"},
+		"replay a fraction":   {[]string{"--max-replay", "1.5"}, "--max-replay"},
+		"durability":          {[]string{"--durability", "perhaps"}, "--durability"},
+		"durability in file":  {[]string{"--config", writeFile(t, `{"durability": "perhaps"}`)}, "durability"},
+		"quarantine in file":  {[]string{"--config", writeFile(t, `{"quarantine": "perhaps"}`)}, "quarantine"},
 		"key with a space":    {[]string{"--api-key", "a b"}, "visible ASCII"},
 		"empty key":           {[]string{"--api-key", "a,,b"}, "empty"},
 		"not an origin":       {[]string{"--cors-origin", "example.com"}, "https://"},
@@ -121,7 +157,7 @@ func TestPlannedSettingsAreRefused(t *testing.T) {
 	t.Run("file", func(t *testing.T) {
 		path := writeFile(t, `{"redis-url": "redis://x"}`)
 		if _, _, err := Parse([]string{"--config", path}, "test", io.Discard, io.Discard); !errors.Is(err, ErrUnavailable) {
-			t.Errorf("durability: got error %v", err)
+			t.Errorf("redis-url: got error %v", err)
 		}
 	})
 }
@@ -131,7 +167,8 @@ func TestHelpAndVersionExit(t *testing.T) {
 	if _, exit, err := Parse([]string{"--help"}, "test", &help, io.Discard); !exit || err != nil {
 		t.Errorf("--help: exit %v, %v", exit, err)
 	}
-	for _, want := range []string{"--listen", "$TWINE_LISTEN", "--api-key", "--data-dir", "--drain"} {
+	for _, want := range []string{"--listen", "$TWINE_LISTEN", "--api-key", "--data-dir", "--drain", "--recovery-window", "--hot-window",
+		"--max-replay", "--durability", "--quarantine"} {
 		if !strings.Contains(help.String(), want) {
 			t.Errorf("help lacks %s", want)
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/twine-realtime/twine/cmd/twined/internal/repeat"
 	"github.com/twine-realtime/twine/twine/parser"
 )
 
@@ -27,9 +28,9 @@ const (
 type Publisher struct {
 	// Authorized tells whether the value of the Authorization header is a valid key.
 	Authorized func(key string) bool
-	// Publish hands the message, a JSON object, to everyone in the room. An error means that nobody gets it: for good
-	// if it matches parser.ErrMalformed, and for now otherwise.
-	// A message with the same id, unless that is empty, is handed out once.
+	// Publish hands the message, a JSON object, to everyone in the room. A message with the same id, unless that is
+	// empty, is handed out once. An error means that nobody gets it: for good if it matches parser.ErrMalformed, or
+	// repeat.ErrOther because its id is that of a different message, and for now otherwise.
 	Publish func(ctx context.Context, room, id string, message json.RawMessage) error
 	Log     *slog.Logger
 }
@@ -61,6 +62,9 @@ func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch err := p.Publish(r.Context(), room, id, message); {
 	case errors.Is(err, parser.ErrMalformed): // though it is JSON
 		writeText(w, http.StatusBadRequest, "payload is nested too deep")
+		return
+	case errors.Is(err, repeat.ErrOther):
+		writeText(w, http.StatusUnprocessableEntity, "the Idempotency-Key is already that of another message; this one was not published")
 		return
 	case err != nil:
 		p.Log.Warn("message not published", "error", err)

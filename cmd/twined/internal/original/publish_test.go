@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +12,8 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
+
+	"github.com/twine-realtime/twine/cmd/twined/internal/repeat"
 )
 
 type published struct {
@@ -115,6 +118,80 @@ func TestPublishLargeBodyOfUnknownLength(t *testing.T) {
 	publisher(&got, nil).ServeHTTP(recorder, request)
 	if recorder.Code != http.StatusRequestEntityTooLarge || got.count != 0 {
 		t.Errorf("answer %d, published %d", recorder.Code, got.count)
+	}
+}
+
+func TestIdempotencyKey(t *testing.T) {
+	for name, test := range map[string]struct {
+		keys   []string
+		status int
+		id     string
+	}{
+		"none":       {nil, 201, ""},
+		"one":        {[]string{"order 17/paid"}, 201, "order 17/paid"},
+		"longest":    {[]string{strings.Repeat("k", 255)}, 201, strings.Repeat("k", 255)},
+		"too long":   {[]string{strings.Repeat("k", 256)}, 400, ""},
+		"empty":      {[]string{""}, 400, ""},
+		"twice":      {[]string{"a", "b"}, 400, ""},
+		"same twice": {[]string{"a", "a"}, 400, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			count, id := 0, ""
+			handler := publisher(&published{}, nil)
+			handler.Publish = func(_ context.Context, _, key string, _ json.RawMessage) error {
+				count, id = count+1, key
+				return nil
+			}
+			request := httptest.NewRequest("POST", "/api/twine", strings.NewReader(`{"room_id":"r","payload":{}}`))
+			request.Header = http.Header{"Authorization": {"key"}, "Idempotency-Key": test.keys}
+			answer := httptest.NewRecorder()
+			handler.ServeHTTP(answer, request)
+			if answer.Code != test.status || id != test.id || (count == 1) != (test.status == 201) {
+				t.Errorf("answer %d %q; published %d times, as %q", answer.Code, answer.Body, count, id)
+			}
+			if test.status == 400 && !strings.Contains(answer.Body.String(), "Idempotency-Key") {
+				t.Errorf("answer %q", answer.Body)
+			}
+		})
+	}
+}
+
+func TestKeyOfAnotherMessage(t *testing.T) {
+	var got published
+	answer := post(publisher(&got, repeat.ErrOther), "key", `{"room_id":"r","payload":{}}`)
+	if answer.Code != http.StatusUnprocessableEntity || answer.Header().Get("Retry-After") != "" || !strings.Contains(answer.Body.String(), "another message") {
+		t.Errorf("answer %d %q %v", answer.Code, answer.Body, answer.Header())
+	}
+}
+
+func TestSameMessage(t *testing.T) {
+	event := func(payload, room string, ms int64) []byte {
+		message, err := stamp(json.RawMessage(payload), room, time.UnixMilli(ms))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Appendf(nil, `["message",%s]`, message)
+	}
+	first := event(`{"a":1,"timestamp":5,"b":{"timestamp":7}}`, "r", 1700000000123)
+	for name, test := range map[string]struct {
+		again []byte
+		want  bool
+	}{
+		"later":            {event(`{"a":1,"timestamp":6,"b":{"timestamp":7}}`, "r", 1800000000000), true},
+		"another order":    {event(` { "b":{"timestamp":7},"a":1}`, "r", 1), true},
+		"other payload":    {event(`{"a":1,"b":{"timestamp":8}}`, "r", 1700000000123), false},
+		"less payload":     {event(`{}`, "r", 1700000000123), false},
+		"other room":       {event(`{"a":1,"b":{"timestamp":7}}`, "s", 1700000000123), false},
+		"not stamped":      {[]byte(`["message",{"a":1}]`), false},
+		"stamp is a text":  {[]byte(`["message",{"a":1,"b":{"timestamp":7},"room":"r","timestamp":"5"}]`), false},
+		"stamp is no tail": {[]byte(`["message",{"a":1,"b":{"timestamp":7},"room":"r","timestamp":5},6]`), false},
+	} {
+		if got := SameMessage(first, test.again); got != test.want {
+			t.Errorf("%s: %v\n%s\n%s", name, got, first, test.again)
+		}
+	}
+	if string(first) != string(event(`{"a":1,"timestamp":5,"b":{"timestamp":7}}`, "r", 1700000000123)) {
+		t.Errorf("comparing has changed it: %s", first)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"strconv"
 	"time"
+
+	"github.com/twine-realtime/twine/cmd/twined/internal/repeat"
 )
 
 // stamp returns the JSON object payload with its members "room" and "timestamp" (Unix milliseconds) set. Every other
@@ -38,6 +40,26 @@ func stamp(payload json.RawMessage, room string, now time.Time) (json.RawMessage
 	stamped = append(append(stamped, `"room":`...), roomText...)
 	stamped = strconv.AppendInt(append(stamped, `,"timestamp":`...), now.UnixMilli(), 10)
 	return append(stamped, '}'), nil
+}
+
+// SameMessage reports whether two events with stamped messages as their arguments were made of the same payload, at
+// whatever time.
+func SameMessage(a, b []byte) bool {
+	return repeat.SameJSON(withoutTime(a), withoutTime(b))
+}
+
+// withoutTime cuts off what stamp has put last, or returns an event that is not stamped as it is.
+func withoutTime(event []byte) []byte {
+	const member = `,"timestamp":`
+	i := bytes.LastIndex(event, []byte(member))
+	if i < 0 {
+		return event
+	}
+	digits, ok := bytes.CutSuffix(event[i+len(member):], []byte("}]"))
+	if _, err := strconv.ParseInt(string(digits), 10, 64); !ok || err != nil {
+		return event
+	}
+	return append(event[:i:i], "}]"...)
 }
 
 // without returns the members of a valid JSON object, less those with the given names.

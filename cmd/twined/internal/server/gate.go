@@ -48,11 +48,12 @@ func (g *gate) close(ctx context.Context) error {
 	}
 }
 
-func (g *gate) wrap(next http.Handler) http.Handler {
+// wrap lets requests in to next, and those that come too late to closed.
+func (g *gate) wrap(next http.Handler, closed http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !g.enter() {
 			w.Header().Set("Retry-After", "1")
-			answer(http.StatusServiceUnavailable, "shutting down")(w, r)
+			closed(w, r)
 			return
 		}
 		defer g.leave()

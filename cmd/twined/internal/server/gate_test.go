@@ -15,7 +15,7 @@ func TestGateWaitsForThoseInside(t *testing.T) {
 	handler := g.wrap(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		close(entered)
 		<-leave
-	}))
+	}), answer(http.StatusServiceUnavailable, "closed"))
 	go handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", "/", nil))
 	<-entered
 

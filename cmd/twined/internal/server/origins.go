@@ -37,7 +37,8 @@ func (o *origins) contains(origin string) bool {
 func (o *origins) handler(next http.Handler) http.Handler {
 	return cors.New(cors.Options{
 		AllowOriginFunc:  o.contains,
-		AllowedMethods:   []string{http.MethodGet, http.MethodHead, http.MethodPost},
+		AllowedMethods:   []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodDelete},
+		ExposedHeaders:   []string{"Retry-After"},
 		AllowedHeaders:   []string{"*"},
 		AllowCredentials: true,
 		MaxAge:           preflightSeconds,

@@ -13,11 +13,13 @@ import (
 
 	"github.com/twine-realtime/twine/cmd/twined/internal/config"
 	"github.com/twine-realtime/twine/cmd/twined/internal/original"
+	"github.com/twine-realtime/twine/cmd/twined/internal/repeat"
 	"github.com/twine-realtime/twine/recovery"
 	"github.com/twine-realtime/twine/recovery/disk"
 	"github.com/twine-realtime/twine/recovery/memory"
 	"github.com/twine-realtime/twine/twine"
 	"github.com/twine-realtime/twine/twine/engineio"
+	"github.com/twine-realtime/twine/twine/parser"
 )
 
 const (
@@ -84,14 +86,18 @@ func (s *Server) publish(ctx context.Context, room, id string, message json.RawM
 	defer cancel()
 	began := time.Now()
 	published, err := s.twine.To(room).Publish(ctx, id, "message", message)
-	s.metrics.latency.Observe(time.Since(began).Seconds())
-	switch {
-	case err != nil:
-		s.metrics.published.WithLabelValues(resultFailed).Inc()
-	case published.Duplicate:
-		s.metrics.published.WithLabelValues(resultDuplicate).Inc()
-	default:
-		s.metrics.published.WithLabelValues(resultAccepted).Inc()
+	if published.Duplicate {
+		err = s.checkRepeated(ctx, published.Offset, room, message)
 	}
+	s.metrics.publishDone(began, published.Duplicate, err)
 	return err
+}
+
+// checkRepeated returns repeat.ErrOther if the message at an offset, which has the same id, is another one.
+func (s *Server) checkRepeated(ctx context.Context, at recovery.Offset, room string, message json.RawMessage) error {
+	data, _, err := parser.EventData("message", message)
+	if err != nil {
+		return err
+	}
+	return repeat.Check(ctx, s.history, "/", at, repeat.Message{Rooms: []string{room}, Data: data}, original.SameMessage)
 }

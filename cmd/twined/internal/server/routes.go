@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/twine-realtime/twine/cmd/twined/internal/apikey"
+	"github.com/twine-realtime/twine/cmd/twined/internal/clientjs"
 	"github.com/twine-realtime/twine/cmd/twined/internal/original"
 	"github.com/twine-realtime/twine/cmd/twined/internal/v1"
 )
@@ -17,9 +18,11 @@ func (s *Server) routes(keys *apikey.Set) http.Handler {
 		Authorized: keys.Contains,
 		Publish:    s.publish,
 		Log:        s.log,
-	})))
-	api := &v1.API{Twine: s.twine, Authorized: keys.Contains, Log: s.log}
-	mux.Handle("/v1/", s.publishes.wrap(s.metrics.counted(api.Handler())))
+	}), answer(http.StatusServiceUnavailable, "shutting down")))
+	api := &v1.API{Twine: s.twine, History: s.history, Authorized: keys.Contains, Published: s.metrics.publishDone, Log: s.log}
+	mux.Handle("/v1/", s.publishes.wrap(s.metrics.counted(api.Handler()), v1.Closing))
+	mux.Handle("GET /twine.js", clientjs.Module())
+	mux.Handle("GET /twine.d.ts", clientjs.Types())
 	mux.HandleFunc("GET /{$}", answer(http.StatusCreated, "ok"))
 	mux.HandleFunc("GET /healthz", answer(http.StatusOK, "ok"))
 	mux.HandleFunc("GET /readyz", s.ready)

@@ -13,6 +13,7 @@ import (
 	"github.com/twine-realtime/twine/cmd/twined/internal/apikey"
 	"github.com/twine-realtime/twine/cmd/twined/internal/config"
 	"github.com/twine-realtime/twine/cmd/twined/internal/original"
+	"github.com/twine-realtime/twine/recovery"
 	"github.com/twine-realtime/twine/recovery/disk"
 	"github.com/twine-realtime/twine/twine"
 	"github.com/twine-realtime/twine/twine/engineio"
@@ -32,6 +33,7 @@ type Server struct {
 	http      *http.Server
 	twine     *twine.Server
 	store     *disk.Store
+	history   recovery.Reader
 	metrics   *metrics
 	broken    chan struct{} // closed when the data file has to be opened again
 	publishes gate
@@ -49,9 +51,11 @@ func New(cfg *config.Config, keys *apikey.Set, log *slog.Logger) (*Server, error
 	}
 	origins := newOrigins(cfg.CORSOrigin)
 	s := &Server{store: store, broken: make(chan struct{}), served: make(chan struct{}), log: log}
+	recovers := recoveryOptions(cfg, store, s.broken)
+	s.history = recovery.Tiers(recovers.Hot, recovers.Log)
 	s.twine = twine.NewServer(&twine.Options{
 		Engine:   engineio.Options{AllowRequest: origins.allowHandshake, Logger: log},
-		Recovery: recoveryOptions(cfg, store, s.broken),
+		Recovery: recovers,
 		Logger:   log,
 	})
 	s.metrics = newMetrics(s.Clients)

@@ -4,10 +4,17 @@ package v1
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
 	"strings"
+	"time"
+	"unicode/utf8"
 
+	"github.com/twine-realtime/twine/recovery"
 	"github.com/twine-realtime/twine/twine"
 )
 
@@ -24,11 +31,23 @@ const (
 
 // API is the handler of everything under /v1/.
 type API struct {
-	// Twine is the server whose main namespace the API is about.
+	// Twine is the server whose main namespace the API is about. It needs recovery.
 	Twine *twine.Server
+	// History reads the server's log.
+	History recovery.Reader
 	// Authorized tells whether a key is valid.
 	Authorized func(key string) bool
-	Log        *slog.Logger
+	// Published is told what became of each message, and when its request was read. Nil means nobody.
+	Published func(began time.Time, duplicate bool, err error)
+	Log       *slog.Logger
+}
+
+// namespace is the one that the API is about.
+const namespace = "/"
+
+// Closing answers a request that comes while the daemon shuts down.
+func Closing(w http.ResponseWriter, _ *http.Request) {
+	newProblem(http.StatusServiceUnavailable, "shutting down; try again, at another server or later").write(w)
 }
 
 // Handler returns the API's routes.
@@ -118,12 +137,56 @@ func writeJSON(w http.ResponseWriter, status int, v any) error {
 	return nil
 }
 
+// query returns the parameters of a request. One that is not known is refused, and not passed over: it would be a filter
+// that does not filter.
+func query(r *http.Request, known ...string) (url.Values, error) {
+	params, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, bad("the query is malformed: %v", err)
+	}
+	for name, values := range params {
+		switch {
+		case len(known) == 0:
+			return nil, bad("there is no parameter %q; there are none", name)
+		case !slices.Contains(known, name):
+			return nil, bad("there is no parameter %q; there are %s", name, strings.Join(known, ", "))
+		case len(values) > 1:
+			return nil, bad("%s is given more than once", name)
+		}
+	}
+	return params, nil
+}
+
+// limit returns the parameter of that name: a number from 1 to most, or def without it.
+func limit(params url.Values, def, most int) (int, error) {
+	v := params.Get("limit")
+	if v == "" {
+		return def, nil
+	}
+	n, err := strconv.Atoi(v)
+	if err != nil || n < 1 || n > most {
+		return 0, bad("limit: %q is not a number from 1 to %d", v, most)
+	}
+	return n, nil
+}
+
+// pathRoom returns the room that a request's path names.
+func pathRoom(r *http.Request) (string, error) {
+	room := r.PathValue("room")
+	if err := validRoom(room); err != nil {
+		return "", bad("%v", err)
+	}
+	return room, nil
+}
+
 func validRoom(room string) error {
 	switch {
 	case room == "":
 		return errors.New("a room's name is empty")
 	case len(room) > MaxRoomBytes:
-		return errors.New("a room's name is longer than 1024 bytes")
+		return fmt.Errorf("a room's name is longer than %d bytes", MaxRoomBytes)
+	case !utf8.ValidString(room):
+		return errors.New("a room's name is not valid UTF-8")
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package v1
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"math"
 	"net/http"
 	"strconv"
@@ -31,54 +32,25 @@ type Entry struct {
 }
 
 func (a *API) history(w http.ResponseWriter, r *http.Request) error {
-	room := r.PathValue("room")
-	if err := validRoom(room); err != nil {
-		return bad("%v", err)
+	room, err := pathRoom(r)
+	if err != nil {
+		return err
 	}
-	q := recovery.Query{Rooms: []string{room}, Limit: historyLimit, MaxBytes: historyBytes}
-	params := r.URL.Query()
-	for name := range params {
-		switch name {
-		case "after", "since", "limit":
-		default:
-			return bad("there is no parameter %q; there are after, since and limit", name)
-		}
+	params, err := query(r, "after", "since", "limit")
+	if err != nil {
+		return err
 	}
-	if v := params.Get("limit"); v != "" {
-		n, err := strconv.Atoi(v)
-		if err != nil || n < 1 || n > maxHistory {
-			return bad("limit: %q is not a number from 1 to %d", v, maxHistory)
-		}
-		q.Limit = n
+	q := recovery.Query{Rooms: []string{room}, MaxBytes: historyBytes}
+	if q.Limit, err = limit(params, historyLimit, maxHistory); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), historyTimeout)
 	defer cancel()
-	after, since := params.Get("after"), params.Get("since")
-	var err error
-	switch {
-	case after != "" && since != "":
-		return bad("give after or since, not both")
-	case after != "":
-		if q.After, err = recovery.ParseOffset(after); err != nil {
-			return bad("after: %q is not an offset, such as 1767225600000-0", after)
-		}
-	default:
-		start, err := a.Twine.Of("/").HistoryStart(ctx)
-		if err != nil {
-			return err
-		}
-		q.After = start
-		if since != "" {
-			at, err := parseTime(since)
-			if err != nil {
-				return bad("since: %q is neither milliseconds since 1970 nor a time such as 2026-01-31T12:00:00Z", since)
-			}
-			if at.After(start) {
-				q.After = at
-			}
-		}
+	// A query with an end is one of which the log knows whether there is more.
+	if q.Through, err = a.History.Last(ctx, namespace); err != nil {
+		return err
 	}
-	page, err := a.Twine.Of("/").History(ctx, q)
+	page, err := a.readHistory(ctx, q, params.Get("after"), params.Get("since"))
 	if err != nil {
 		return err
 	}
@@ -91,6 +63,33 @@ func (a *API) history(w http.ResponseWriter, r *http.Request) error {
 		entries = append(entries, entry)
 	}
 	return writeJSON(w, http.StatusOK, map[string]any{"entries": entries, "next": page.Next.String(), "more": page.More})
+}
+
+func (a *API) readHistory(ctx context.Context, q recovery.Query, after, since string) (recovery.Page, error) {
+	var err error
+	switch {
+	case after != "" && since != "":
+		return recovery.Page{}, bad("give after or since, not both")
+	case after != "":
+		if q.After, err = recovery.ParseOffset(after); err != nil {
+			return recovery.Page{}, bad("after: %q is not an offset, such as 1767225600000-0", after)
+		}
+		return a.History.Read(ctx, namespace, q)
+	case since != "":
+		if q.After, err = parseTime(since); err != nil {
+			return recovery.Page{}, bad("since: %q is neither milliseconds since 1970 nor a time such as 2026-01-31T12:00:00Z", since)
+		}
+		if q.After.After(q.Through) {
+			q.After = q.Through
+		}
+	}
+	// From that time on, or from the beginning, as far as there is any history.
+	page, err := a.History.Read(ctx, namespace, q)
+	if gap := (*recovery.GapError)(nil); errors.As(err, &gap) && gap.To.After(q.After) {
+		q.After = gap.To
+		page, err = a.History.Read(ctx, namespace, q)
+	}
+	return page, err
 }
 
 // parseTime returns the last offset before a time.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 
+	"github.com/twine-realtime/twine/cmd/twined/internal/repeat"
 	"github.com/twine-realtime/twine/recovery"
 	"github.com/twine-realtime/twine/twine/parser"
 )
@@ -67,6 +68,8 @@ func problemOf(err error) *Problem {
 		return p
 	case errors.Is(err, recovery.ErrFuture):
 		return newProblem(http.StatusBadRequest, "the offset is later than the newest message")
+	case errors.Is(err, repeat.ErrOther):
+		return newProblem(http.StatusUnprocessableEntity, "the id is already that of another message; this one was not published")
 	case errors.Is(err, parser.ErrReservedEvent):
 		return newProblem(http.StatusBadRequest, "the event's name is reserved by Socket.IO")
 	case errors.Is(err, parser.ErrMalformed):

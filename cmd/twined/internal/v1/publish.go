@@ -8,11 +8,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
 	"strconv"
 	"time"
 	"unicode/utf8"
 
+	"github.com/twine-realtime/twine/cmd/twined/internal/repeat"
 	"github.com/twine-realtime/twine/recovery"
+	"github.com/twine-realtime/twine/twine/parser"
 )
 
 const (
@@ -33,11 +36,12 @@ type Message struct {
 	ID     string          `json:"id"`     // a second message with the same id is not sent
 }
 
-// Result is what became of a message.
+// Result is what became of a message: an offset, or an error.
 type Result struct {
 	Offset    string `json:"offset,omitempty"`
-	Duplicate bool   `json:"duplicate,omitempty"`
+	Duplicate bool   `json:"duplicate,omitempty"` // a message with the same id was there already, and this one was not sent
 	Error     string `json:"error,omitempty"`
+	Status    int    `json:"status,omitempty"` // of the error: 503 means that the message may be sent again
 }
 
 func (a *API) publish(w http.ResponseWriter, r *http.Request) error {
@@ -47,42 +51,67 @@ func (a *API) publish(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), publishTimeout)
 	defer cancel()
+	began := time.Now()
 	// All are queued before the first is waited for: they share the log's commits and keep their order.
 	pending := make([]*recovery.Pending, len(messages))
 	failures := make([]error, len(messages))
-	for i, m := range messages {
-		operator := a.Twine.To(m.Rooms...)
-		if len(m.Except) > 0 {
-			operator = operator.Except(m.Except...)
-		}
-		pending[i], failures[i] = operator.Enqueue(m.ID, m.Event, m.args()...)
+	for i := range messages {
+		pending[i], failures[i] = a.enqueue(&messages[i])
 	}
 	results := make([]Result, len(messages))
-	var failed error
+	var worst *Problem
 	for i := range messages {
-		var offset recovery.Offset
 		err := failures[i]
 		if err == nil {
-			offset, results[i].Duplicate, err = pending[i].Wait(ctx)
+			err = a.await(ctx, pending[i], &messages[i], &results[i])
+		}
+		if a.Published != nil {
+			a.Published(began, results[i].Duplicate, err)
 		}
 		if err != nil {
-			results[i].Error = problemOf(err).Detail
-			failed = err
-			continue
+			problem := problemOf(err)
+			results[i] = Result{Error: problem.Detail, Status: problem.Status}
+			// What can be mended by sending it again comes first.
+			if worst == nil || problem.Status > worst.Status {
+				worst = problem
+			}
 		}
-		results[i].Offset = offset.String()
 	}
 	switch {
-	case failed != nil:
-		problem := *problemOf(failed)
-		if batch {
-			problem.Results = results
-		}
-		return &problem
+	case worst != nil && batch:
+		worst.Results = results
+		return worst
+	case worst != nil:
+		return worst
 	case batch:
 		return writeJSON(w, http.StatusCreated, map[string]any{"results": results})
 	}
 	return writeJSON(w, http.StatusCreated, results[0])
+}
+
+func (a *API) enqueue(m *Message) (*recovery.Pending, error) {
+	operator := a.Twine.To(m.Rooms...)
+	if len(m.Except) > 0 {
+		operator = operator.Except(m.Except...)
+	}
+	return operator.Enqueue(m.ID, m.Event, m.args()...)
+}
+
+// await waits for what becomes of a message.
+func (a *API) await(ctx context.Context, pending *recovery.Pending, m *Message, result *Result) error {
+	offset, duplicate, err := pending.Wait(ctx)
+	if err != nil {
+		return err
+	}
+	result.Offset, result.Duplicate = offset.String(), duplicate
+	if !duplicate {
+		return nil
+	}
+	data, _, err := parser.EventData(m.Event, m.args()...)
+	if err != nil {
+		return err
+	}
+	return repeat.Check(ctx, a.History, namespace, offset, repeat.Message{Rooms: m.Rooms, Except: m.Except, Data: data}, nil)
 }
 
 func bad(format string, args ...any) error {
@@ -117,22 +146,32 @@ func readMessages(w http.ResponseWriter, r *http.Request) (messages []Message, b
 		return nil, false, err
 	}
 	if in.Messages == nil {
+		if err := in.Message.check(); err != nil {
+			return nil, false, bad("%v", err)
+		}
 		if in.Message.ID == "" {
 			in.Message.ID = key
 		}
-		err := in.Message.check()
-		return []Message{in.Message}, false, err
+		return []Message{in.Message}, false, nil
+	}
+	if !reflect.ValueOf(in.Message).IsZero() {
+		return nil, true, bad("give one message, or \"messages\", not both")
 	}
 	if len(in.Messages) == 0 || len(in.Messages) > maxMessages {
 		return nil, true, bad("messages: from 1 to %d are taken at once", maxMessages)
 	}
 	for i := range in.Messages {
 		m := &in.Messages[i]
+		err := m.check()
+		if err == nil {
+			// Otherwise those in front of it would be sent before it is found out.
+			_, _, err = parser.EventData(m.Event, m.args()...)
+		}
+		if err != nil {
+			return nil, true, bad("messages[%d]: %v", i, err)
+		}
 		if m.ID == "" && key != "" {
 			m.ID = key + "/" + strconv.Itoa(i)
-		}
-		if err := m.check(); err != nil {
-			return nil, true, bad("messages[%d]: %v", i, err)
 		}
 	}
 	return in.Messages, true, nil
@@ -151,6 +190,7 @@ func headerKey(h http.Header) (string, error) {
 	return keys[0], nil
 }
 
+// check makes a message whole, or says what is wrong with it.
 func (m *Message) check() error {
 	if m.Room != "" {
 		m.Rooms = append(m.Rooms, m.Room)
@@ -160,21 +200,25 @@ func (m *Message) check() error {
 	}
 	switch {
 	case len(m.Rooms) == 0:
-		return bad("room is missing; give \"room\" or \"rooms\"")
+		return errors.New("room is missing; give \"room\" or \"rooms\"")
 	case len(m.Rooms) > maxRooms || len(m.Except) > maxRooms:
-		return bad("a message can be for %d rooms at the most", maxRooms)
+		return fmt.Errorf("a message can be for %d rooms at the most", maxRooms)
 	case m.Data != nil && m.Args != nil:
-		return bad("give \"data\" or \"args\", not both")
+		return errors.New("give \"data\" or \"args\", not both")
 	case m.Args != nil && m.Args[0] != '[':
-		return bad("args is not an array")
-	case len(m.ID) > maxIDBytes+8:
-		return bad("id is longer than %d bytes", maxIDBytes)
+		return errors.New("args is not an array")
+	case len(m.ID) > maxIDBytes:
+		return fmt.Errorf("id is longer than %d bytes", maxIDBytes)
 	case len(m.Event) > maxEventBytes:
-		return bad("event is longer than %d bytes", maxEventBytes)
+		return fmt.Errorf("event is longer than %d bytes", maxEventBytes)
+	case parser.Reserved(m.Event):
+		return fmt.Errorf("the event's name %q is reserved by Socket.IO", m.Event)
 	}
-	for _, room := range m.Rooms {
-		if err := validRoom(room); err != nil {
-			return bad("%v", err)
+	for _, rooms := range [][]string{m.Rooms, m.Except} {
+		for _, room := range rooms {
+			if err := validRoom(room); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -3,7 +3,6 @@ package v1
 import (
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -30,17 +29,16 @@ type Socket struct {
 
 // rooms lists this node's rooms by name, less those that are a socket's own.
 func (a *API) rooms(w http.ResponseWriter, r *http.Request) error {
-	params := r.URL.Query()
-	limit := maxListed
-	if v := params.Get("limit"); v != "" {
-		n, err := strconv.Atoi(v)
-		if err != nil || n < 1 || n > maxListed {
-			return bad("limit: %q is not a number from 1 to %d", v, maxListed)
-		}
-		limit = n
+	params, err := query(r, "prefix", "after", "limit")
+	if err != nil {
+		return err
+	}
+	limit, err := limit(params, maxListed, maxListed)
+	if err != nil {
+		return err
 	}
 	prefix, after := params.Get("prefix"), params.Get("after")
-	in := a.Twine.Of("/").Adapter()
+	in := a.Twine.Of(namespace).Adapter()
 	list := []Room{}
 	for name, sockets := range in.Rooms() {
 		if strings.HasPrefix(name, prefix) && name > after && in.Member(name) == nil {
@@ -53,8 +51,7 @@ func (a *API) rooms(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) room(w http.ResponseWriter, r *http.Request) error {
-	name := r.PathValue("room")
-	ids, err := a.Twine.Of("/").Adapter().Sockets(r.Context(), adapter.Options{Rooms: []string{name}})
+	name, ids, err := a.inRoom(r)
 	if err != nil {
 		return err
 	}
@@ -62,7 +59,7 @@ func (a *API) room(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) roomSockets(w http.ResponseWriter, r *http.Request) error {
-	ids, err := a.Twine.Of("/").Adapter().Sockets(r.Context(), adapter.Options{Rooms: []string{r.PathValue("room")}})
+	_, ids, err := a.inRoom(r)
 	if err != nil {
 		return err
 	}
@@ -73,9 +70,21 @@ func (a *API) roomSockets(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, map[string]any{"sockets": ids})
 }
 
+// inRoom returns the ids of the sockets in the room that a request names.
+func (a *API) inRoom(r *http.Request) (room string, ids []string, err error) {
+	if room, err = pathRoom(r); err != nil {
+		return "", nil, err
+	}
+	if _, err := query(r); err != nil {
+		return "", nil, err
+	}
+	ids, err = a.Twine.Of(namespace).Adapter().Sockets(r.Context(), adapter.Options{Rooms: []string{room}})
+	return room, ids, err
+}
+
 func (a *API) find(r *http.Request) (*twine.Socket, error) {
 	id := r.PathValue("id")
-	s := a.Twine.Of("/").Socket(id)
+	s := a.Twine.Of(namespace).Socket(id)
 	if s == nil {
 		return nil, newProblem(http.StatusNotFound, "no socket with this id is connected here")
 	}
