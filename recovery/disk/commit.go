@@ -40,21 +40,14 @@ type added struct {
 	entry *recovery.Entry
 }
 
-// commitLoop is the goroutine that owns all write transactions.
+// commitLoop is the goroutine that owns all write transactions. It ends when
+// both queues are closed and empty.
 func (s *Store) commitLoop() {
-	for first := range s.ops {
-		group, size := []*op{first}, first.size
-	fill:
-		for len(group) < maxGroupOps && size < maxGroupBytes {
-			select {
-			case o, ok := <-s.ops:
-				if !ok {
-					break fill
-				}
-				group, size = append(group, o), size+o.size
-			default:
-				break fill
-			}
+	q := queues{entries: s.entries, states: s.states}
+	for {
+		group := q.next()
+		if group == nil {
+			return
 		}
 		kept := group[:0]
 		for _, o := range group {
@@ -63,6 +56,93 @@ func (s *Store) commitLoop() {
 			}
 		}
 		s.commitGroup(kept)
+	}
+}
+
+// queues is what commitLoop takes from. A queue that is closed and empty is nil.
+type queues struct{ entries, states <-chan *op }
+
+// next waits for ops and returns those that share a transaction; nil: there
+// will be none.
+func (q *queues) next() []*op {
+	for q.entries != nil || q.states != nil {
+		select {
+		case o, ok := <-q.entries:
+			if !ok {
+				q.entries = nil
+				continue
+			}
+			return q.withEntries(o, nil)
+		case o, ok := <-q.states:
+			if !ok {
+				q.states = nil
+				continue
+			}
+			return q.withSessions(o)
+		}
+	}
+	return nil
+}
+
+// withEntries returns o and the entries that wait, and sessions with some more
+// of them.
+func (q *queues) withEntries(o *op, sessions []*op) []*op {
+	group, size := []*op{o}, o.size
+	for len(group) < maxGroupOps && size < maxGroupBytes {
+		o := poll(&q.entries)
+		if o == nil {
+			break
+		}
+		group, size = append(group, o), size+o.size
+	}
+	group = append(group, sessions...)
+	for range maxSessionsByEntries {
+		o := poll(&q.states)
+		if o == nil {
+			break
+		}
+		group = append(group, o)
+	}
+	return group
+}
+
+// withSessions returns o and the sessions that come soon, unless an entry comes
+// first: then that and all with it.
+func (q *queues) withSessions(o *op) []*op {
+	group := []*op{o}
+	linger := time.NewTimer(sessionLinger)
+	defer linger.Stop()
+	for len(group) < maxGroupSessions {
+		select {
+		case o, ok := <-q.entries:
+			if !ok {
+				q.entries = nil
+				continue
+			}
+			return q.withEntries(o, group)
+		case o, ok := <-q.states:
+			if !ok {
+				q.states = nil
+				return group
+			}
+			group = append(group, o)
+		case <-linger.C:
+			return group
+		}
+	}
+	return group
+}
+
+// poll takes an op if there is one.
+func poll(queue *<-chan *op) *op {
+	select {
+	case o, ok := <-*queue:
+		if !ok {
+			*queue = nil
+		}
+		return o
+	default:
+		return nil
 	}
 }
 

@@ -46,7 +46,7 @@ func (l *Log) Append(ctx context.Context, ns string, entries []recovery.Entry) e
 		records[i] = record
 		size += len(record)
 	}
-	return l.store.write(ctx, size, func(c *change) error {
+	return l.store.write(ctx, l.store.entries, size, func(c *change) error {
 		return c.append(ns, entries, records)
 	})
 }
@@ -234,7 +234,7 @@ func (l *Log) Trim(ctx context.Context, before recovery.Offset) error {
 func (s *Store) trim(ctx context.Context, old func(last recovery.Offset, created time.Time) bool) error {
 	var oldest, damaged uint64
 	for more := true; more; {
-		err := s.write(ctx, 0, func(c *change) error {
+		err := s.write(ctx, s.entries, 0, func(c *change) error {
 			more, oldest = false, 0
 			for i, seg := range c.segments {
 				if old(seg.last, seg.created) && !(c.writing && i == len(c.segments)-1) {

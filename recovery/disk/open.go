@@ -88,7 +88,8 @@ func open(path string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{path: path, opts: opts, db: db, ops: make(chan *op, maxQueuedOps), stop: make(chan struct{})}
+	s := &Store{path: path, opts: opts, db: db, entries: make(chan *op, maxQueuedOps),
+		states: make(chan *op, maxQueuedOps), stop: make(chan struct{})}
 	err = s.load()
 	if err == nil {
 		var damaged bool

@@ -129,7 +129,7 @@ func (s *Sessions) write(ctx context.Context, run func(*change) error) error {
 	if s.closed.Load() {
 		return recovery.ErrClosed
 	}
-	return s.store.write(ctx, 512, run)
+	return s.store.write(ctx, s.store.states, 512, run)
 }
 
 func (s *Sessions) held(c *change, st recovery.State, token string) *record {
@@ -269,7 +269,7 @@ func (s *Sessions) Expire(ctx context.Context, now time.Time) error {
 func (s *Store) expireSessions(ctx context.Context, now time.Time) error {
 	const atOnce = 500
 	for more := true; more; {
-		err := s.write(ctx, 0, func(c *change) error {
+		err := s.write(ctx, s.states, 0, func(c *change) error {
 			var keys [][]byte
 			cur := c.tx.Bucket(bucketExpiry).Cursor()
 			end := expiryKey(now, "")[:8]

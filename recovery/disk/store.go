@@ -88,6 +88,12 @@ const (
 	maxQueuedOps  = 4096
 	maxGroupOps   = 1024
 	maxGroupBytes = 16 << 20
+
+	// Sessions wait a little for others: their clients do not wait for them, and
+	// each transaction costs an fsync. Entries do not wait for many sessions.
+	sessionLinger        = 2 * time.Millisecond
+	maxGroupSessions     = 512
+	maxSessionsByEntries = 128
 )
 
 // Store is an open file. Its Log and its Sessions are views of it; it is closed
@@ -99,8 +105,9 @@ type Store struct {
 	db   *bbolt.DB
 
 	sending sync.RWMutex // held for reading while an op is put into the queue
-	ops     chan *op
-	closing bool // guarded by sending
+	entries chan *op     // what concerns the log
+	states  chan *op     // what concerns sessions
+	closing bool         // guarded by sending
 
 	mu    sync.RWMutex
 	state state // as of the last commit
@@ -142,7 +149,8 @@ func (s *Store) Close() error {
 		close(s.stop)
 		s.sending.Lock()
 		s.closing = true
-		close(s.ops)
+		close(s.entries)
+		close(s.states)
 		s.sending.Unlock()
 		s.running.Wait()
 		s.mu.RLock()
@@ -192,9 +200,10 @@ func (r refusal) Unwrap() error { return r.error }
 
 func refuse(err error) error { return refusal{err} }
 
-// write runs an op in a transaction of its own or of others', and returns when
-// that is durable. If ctx ends before its transaction began, nothing is done.
-func (s *Store) write(ctx context.Context, size int, run func(*change) error) error {
+// write runs an op of one of the two queues in a transaction of its own or of
+// others', and returns when that is durable. If ctx ends before its transaction
+// began, nothing is done.
+func (s *Store) write(ctx context.Context, queue chan<- *op, size int, run func(*change) error) error {
 	o := &op{run: run, size: size, done: make(chan struct{})}
 	s.sending.RLock()
 	if s.closing {
@@ -202,7 +211,7 @@ func (s *Store) write(ctx context.Context, size int, run func(*change) error) er
 		return recovery.ErrClosed
 	}
 	select {
-	case s.ops <- o:
+	case queue <- o:
 		s.sending.RUnlock()
 	case <-ctx.Done():
 		s.sending.RUnlock()
