@@ -37,7 +37,7 @@ unit:
 
 .PHONY: e2e
 e2e: $(NODE_MODULES)
-	go test -tags e2e -count 1 -timeout 20m ./cmd/...
+	go test -tags e2e -count 1 -timeout 20m ./cmd/... ./twine/webtransport
 
 .PHONY: bench
 bench: $(NODE_MODULES)

@@ -3,7 +3,10 @@ package engineio
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"fmt"
+	"io"
+	"strings"
 	"testing"
 
 	"github.com/gobwas/httphead"
@@ -108,4 +111,55 @@ func TestQueueCountsV3Bytes(t *testing.T) {
 	_ = w.rec.Send(NewText(fmt.Append(nil, "x")))
 	w.expectText("4x")
 	eventually(t, "nothing is queued", func() bool { return w.rec.QueuedBytes() == 0 })
+}
+
+func TestGzippedPoll(t *testing.T) {
+	h := newHost(t, nil)
+	p := h.dialPolling()
+	large, small := strings.Repeat("say it again ", 1000), strings.Repeat("x", CompressionThreshold-2)
+	for _, test := range []struct {
+		accept  string
+		message string
+		gzipped bool
+	}{
+		{"gzip", large, true},
+		{"deflate, GZIP;q=0.5, br", large, true},
+		{"*", large, true},
+		{"gzip", small, false},
+		{"gzip", small + "x", true},
+		{"gzip; q=0", large, false},
+		{"gzip;q=0.000", large, false},
+		{"br", large, false},
+		{"identity", large, false},
+	} {
+		_ = p.rec.Send(NewText([]byte(test.message)))
+		// With this header, net/http's client leaves the answer compressed.
+		res, body := p.request("GET", p.query(), "", "Accept-Encoding", test.accept)
+		if gzipped := res.Header.Get("Content-Encoding") == "gzip"; gzipped != test.gzipped || res.ContentLength != int64(len(body)) {
+			t.Errorf("%s, %d bytes: headers %v", test.accept, len(test.message), res.Header)
+		}
+		if test.gzipped {
+			r, err := gzip.NewReader(strings.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := io.ReadAll(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body = string(b)
+		}
+		if body != "4"+test.message {
+			t.Errorf("%s: got %.20q", test.accept, body)
+		}
+	}
+}
+
+func TestPollCompressionOff(t *testing.T) {
+	h := newHost(t, &Options{HTTPCompressionThreshold: -1})
+	p := h.dialPolling()
+	_ = p.rec.Send(NewText(make([]byte, 100_000)))
+	if res, body := p.request("GET", p.query(), "", "Accept-Encoding", "gzip"); res.Header.Get("Content-Encoding") != "" || len(body) != 100_001 {
+		t.Errorf("got %d bytes, %v", len(body), res.Header)
+	}
 }

@@ -2,7 +2,8 @@
 //
 // A [Session] is one logical connection to a client. It starts over HTTP long-polling or WebSocket and may be
 // upgraded from the first to the second without losing or reordering a message in either direction. The server
-// watches each session with pings and closes it when the client stops answering.
+// watches each session with pings and closes it when the client stops answering. WebTransport is a third transport, for
+// those who also use the package webtransport, which brings its streams here ([Server.ServeStream]).
 //
 // # How sending works
 //

@@ -21,12 +21,11 @@ func newFed(r Handler, c *conn) *Session {
 	return &Session{server: sv, flusher: new(flusher), handler: r, conn: c}
 }
 
-// feed hands stream to the frame reader of a new session, cut into pieces of the given sizes and a last one with the
+// feed hands stream to the reader of a new session over c, cut into pieces of the given sizes and a last one with the
 // rest. It returns what the handler received.
-func feed(t testing.TB, stream []byte, cuts []int) ([]string, error) {
+func feed(t testing.TB, c *conn, stream []byte, cuts []int) ([]string, error) {
 	t.Helper()
 	r := new(recorder)
-	c := newConn(sink{})
 	s := newFed(r, c)
 	defer s.server.wheel.close()
 	defer s.endLocking(ReasonForcedClose, nil)
@@ -36,7 +35,11 @@ func feed(t testing.TB, stream []byte, cuts []int) ([]string, error) {
 		stream = stream[n:]
 		func() {
 			defer s.server.guardSession(s, &err)
-			err = s.readFrames(c, &piece.frameReader, piece.b[:n])
+			if c.stream {
+				err = s.readPackets(c, piece.b[:n])
+			} else {
+				err = s.readFrames(c, &piece.frameReader, piece.b[:n])
+			}
 		}()
 		clear(piece.b[:n]) // what it keeps has to be a copy
 		if limit := s.server.opts.MaxHTTPBufferSize + 14 + len(piece.b); len(c.left) > limit || len(c.parts) > limit {

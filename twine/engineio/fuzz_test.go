@@ -97,14 +97,37 @@ func FuzzFrameReader(f *testing.F) {
 	f.Add(longFrameHeader(1<<40), []byte{})
 	f.Add([]byte{0xc1, 0x80, 0, 0, 0, 0}, []byte{2})
 	f.Fuzz(func(t *testing.T, stream, cuts []byte) {
-		whole, wholeErr := feed(t, slices.Clone(stream), nil)
-		var sizes []int
-		for _, n := range cuts {
-			sizes = append(sizes, int(n))
-		}
-		pieces, piecesErr := feed(t, slices.Clone(stream), sizes)
-		if wholeErr == errPanic || !slices.Equal(whole, pieces) || wholeErr != piecesErr {
-			t.Errorf("at once: %q, %v; in pieces of %v: %q, %v", whole, wholeErr, sizes, pieces, piecesErr)
-		}
+		feedInPieces(t, func() *conn { return newConn(sink{}) }, stream, cuts)
 	})
+}
+
+// FuzzStreamReader is FuzzFrameReader for the packets of a stream.
+func FuzzStreamReader(f *testing.F) {
+	hello := streamPacket("4hello", false)
+	f.Add(hello, []byte{1})
+	f.Add(frames(hello, streamPacket("\x00\xff", true), hello), []byte{3, 200})
+	f.Add(frames(streamPacket(strings.Repeat("x", 300), true), hello[:3]), []byte{0, 1, 1, 7})
+	f.Add(frames(streamPacket("4"+strings.Repeat("x", 66_000), false), hello), []byte{2, 3, 4})
+	f.Add(frames(streamPacket("3", false), streamPacket("bAA==", false), streamPacket("1", false), hello), []byte{4})
+	f.Add([]byte{0}, []byte{})
+	f.Add([]byte{0xff, 0x80, 0, 0, 0, 0, 0, 0, 0}, []byte{8})
+	f.Fuzz(func(t *testing.T, stream, cuts []byte) {
+		feedInPieces(t, func() *conn {
+			c := newConn(sink{})
+			c.stream = true
+			return c
+		}, stream, cuts)
+	})
+}
+
+func feedInPieces(t *testing.T, open func() *conn, stream, cuts []byte) {
+	whole, wholeErr := feed(t, open(), slices.Clone(stream), nil)
+	var sizes []int
+	for _, n := range cuts {
+		sizes = append(sizes, int(n))
+	}
+	pieces, piecesErr := feed(t, open(), slices.Clone(stream), sizes)
+	if wholeErr == errPanic || !slices.Equal(whole, pieces) || wholeErr != piecesErr {
+		t.Errorf("at once: %q, %v; in pieces of %v: %q, %v", whole, wholeErr, sizes, pieces, piecesErr)
+	}
 }

@@ -190,6 +190,37 @@ func TestTransportsOption(t *testing.T) {
 	})
 }
 
+func TestUpgradesOf(t *testing.T) {
+	for _, test := range []struct {
+		opts      Options
+		transport string
+		want      string
+	}{
+		{Options{}, Polling, `["websocket"]`},
+		{Options{Transports: allTransports}, Polling, `["websocket","webtransport"]`},
+		{Options{Transports: []string{WebTransport, Polling}}, Polling, `["webtransport"]`},
+		{Options{Transports: allTransports, DisableUpgrades: true}, Polling, `[]`},
+		{Options{Transports: allTransports}, WebSocket, `[]`},
+		{Options{Transports: allTransports}, WebTransport, `[]`},
+	} {
+		opts := test.opts.withDefaults()
+		if got := opts.upgradesOf(test.transport); got != test.want {
+			t.Errorf("%s with %v: %s, want %s", test.transport, test.opts.Transports, got, test.want)
+		}
+	}
+}
+
+// A stream is the only way to WebTransport.
+func TestWebTransportOverHTTP(t *testing.T) {
+	h := newHost(t, &Options{Transports: allTransports})
+	p := h.dialPolling()
+	for _, query := range []string{"EIO=4&transport=webtransport", "EIO=4&transport=webtransport&sid=" + p.SID} {
+		if res, body := h.request("GET", query, ""); res.StatusCode != 400 || !strings.Contains(body, `"code":0`) {
+			t.Errorf("%s: %d %s", query, res.StatusCode, body)
+		}
+	}
+}
+
 func TestHandshakeCopiesTheRequest(t *testing.T) {
 	h := newHost(t, nil)
 	_, body := h.request("GET", "EIO=4&transport=polling&token=a%20b", "", "X-Custom", "yes", "Cookie", "twineid=42; other=1")

@@ -41,12 +41,12 @@ type Session struct {
 	posting      bool // a POST is under way
 	v3, b64      bool // the client speaks protocol v3; and wants binary as base64. Never change.
 	scheduled    bool // a flusher, or a goroutine in its place, has this session
-	hangUp       bool // both close frames have been said once the queue is empty
+	hangUp       bool // nothing more is expected of the client, so the session ends once the queue is empty
 	queue        []*Message
 	queueOff     int   // bytes of queue[0] that are written already
 	queued       int   // size of all messages in queue and in the hands of a flusher
 	conn         *conn // what carries the session if that is not polling
-	probe        *conn // a WebSocket that has not completed its upgrade
+	probe        *conn // a connection that has not completed its upgrade
 	poll         *poll // the GET that waits, if any
 	wait         *waits
 

@@ -206,13 +206,34 @@ func TestPollAbortedAfterUpgrade(t *testing.T) {
 	w.expectText("4alive")
 }
 
+// packetConn is a client's side of a transport that polling is upgraded to.
+type packetConn interface {
+	put(packet string, binary bool)
+	take() (packet string, binary bool, err error)
+}
+
+func (w *wsClient) put(packet string, binary bool) {
+	op := ws.OpText
+	if binary {
+		op = ws.OpBinary
+	}
+	w.write(clientFrame(op, true, packet))
+}
+
+func (w *wsClient) take() (string, bool, error) {
+	f, err := w.frame()
+	return string(f.Payload), f.Header.OpCode == ws.OpBinary, err
+}
+
 // upgrader is a client that follows the protocol: it sends and receives all the while and upgrades in between.
 type upgrader struct {
 	*pollClient
 	total int
 
+	dial func(*pollClient) (packetConn, error)
+
 	tx   sync.Mutex // one POST at a time; held for the switch
-	ws   *wsClient  // guarded by tx
+	conn packetConn // guarded by tx
 	got  []string
 	gone chan struct{} // closed when polling has been paused
 	stop chan struct{} // closed to pause polling
@@ -221,8 +242,8 @@ type upgrader struct {
 func (u *upgrader) sendAll() error {
 	for i := 0; i < u.total; {
 		u.tx.Lock()
-		if u.ws != nil {
-			u.ws.write(clientFrame(opOf(i), true, packetFor(i)))
+		if u.conn != nil {
+			u.conn.put(packetFor(i), isBinary(i))
 			i++
 			u.tx.Unlock()
 			continue
@@ -231,7 +252,7 @@ func (u *upgrader) sendAll() error {
 		for range 1 + rand.IntN(4) {
 			if i < u.total {
 				packet := packetFor(i)
-				if opOf(i) == ws.OpBinary {
+				if isBinary(i) {
 					packet = "b" + base64.StdEncoding.EncodeToString([]byte(packet))
 				}
 				packets = append(packets, packet)
@@ -269,66 +290,72 @@ func (u *upgrader) run() error {
 	go func() { errs <- u.sendAll() }()
 	after := rand.IntN(u.total / 2)
 	eventually(u.t, "some messages over polling", func() bool { return len(u.rec.got()) >= after })
-	w, err := u.tryDial("EIO=4&transport=websocket&sid=" + u.SID)
+	conn, err := u.dial(u.pollClient)
 	if err != nil {
 		return err
 	}
-	w.write(clientFrame(ws.OpText, true, "2probe"))
-	if f, err := w.frame(); err != nil || string(f.Payload) != "3probe" {
-		return fmt.Errorf("probe answered %q, %v", f.Payload, err)
+	conn.put("2probe", false)
+	if packet, _, err := conn.take(); err != nil || packet != "3probe" {
+		return fmt.Errorf("probe answered %q, %v", packet, err)
 	}
 	close(u.stop)
 	<-u.gone
 	u.tx.Lock()
-	w.write(clientFrame(ws.OpText, true, "5"))
-	u.ws = w
+	conn.put("5", false)
+	u.conn = conn
 	u.tx.Unlock()
 	for len(u.got) < u.total {
-		f, err := w.frame()
+		packet, binary, err := conn.take()
 		if err != nil {
 			return err
 		}
 		switch {
-		case f.Header.OpCode == ws.OpBinary:
-			u.got = append(u.got, "b:"+string(f.Payload))
-		case f.Payload[0] == '4':
-			u.got = append(u.got, string(f.Payload[1:]))
+		case binary:
+			u.got = append(u.got, "b:"+packet)
+		case packet[0] == '4':
+			u.got = append(u.got, packet[1:])
 		}
 	}
 	return errors.Join(<-errs, <-errs)
 }
 
 // Every third message is binary.
-func opOf(i int) ws.OpCode {
-	if i%3 == 0 {
-		return ws.OpBinary
-	}
-	return ws.OpText
-}
+func isBinary(i int) bool { return i%3 == 0 }
 
 func packetFor(i int) string {
-	if i%3 == 0 {
+	if isBinary(i) {
 		return numbered(i)
 	}
 	return "4" + numbered(i)
 }
 
 func TestUpgradeUnderTraffic(t *testing.T) {
-	const clients, total = 40, 1500
+	t.Run(WebSocket, func(t *testing.T) {
+		upgradeUnderTraffic(t, func(p *pollClient) (packetConn, error) {
+			return p.tryDial("EIO=4&transport=websocket&sid=" + p.SID)
+		})
+	})
+	t.Run(WebTransport, func(t *testing.T) {
+		upgradeUnderTraffic(t, func(p *pollClient) (packetConn, error) { return p.openStream(p.sidPacket()), nil })
+	})
+}
+
+func upgradeUnderTraffic(t *testing.T, dial func(*pollClient) (packetConn, error)) {
+	const clients, total = 20, 1500
 	var want []string
 	for i := range total {
-		if opOf(i) == ws.OpBinary {
+		if isBinary(i) {
 			want = append(want, "b:"+numbered(i))
 		} else {
 			want = append(want, numbered(i))
 		}
 	}
 	var senders sync.WaitGroup
-	h := newHost(t, nil, withAccept(func(r *recorder) {
+	h := newHost(t, &Options{Transports: allTransports}, withAccept(func(r *recorder) {
 		senders.Go(func() {
 			for i := range total {
 				m := NewText([]byte(numbered(i)))
-				if opOf(i) == ws.OpBinary {
+				if isBinary(i) {
 					m = NewBinary([]byte(numbered(i)))
 				}
 				if r.WaitQueue(t.Context(), 500) != nil || r.Send(m) != nil {
@@ -341,7 +368,7 @@ func TestUpgradeUnderTraffic(t *testing.T) {
 	var wg sync.WaitGroup
 	for range clients {
 		wg.Go(func() {
-			u := &upgrader{pollClient: h.dialPolling(), total: total, gone: make(chan struct{}), stop: make(chan struct{})}
+			u := &upgrader{pollClient: h.dialPolling(), dial: dial, total: total, gone: make(chan struct{}), stop: make(chan struct{})}
 			u.got = decodePayload(t, strings.Join(u.initial, "\x1e"))
 			if err := u.run(); err != nil {
 				t.Error(err)

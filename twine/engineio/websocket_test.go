@@ -135,7 +135,7 @@ func TestFrameHeaderSplitAtEveryByte(t *testing.T) {
 		message := "4" + strings.Repeat("m", n-1)
 		stream := frames(clientFrame(ws.OpText, true, message), clientFrame(ws.OpText, true, "4end"))
 		for cut := 1; cut <= 20; cut++ {
-			got, err := feed(t, stream, []int{cut})
+			got, err := feed(t, newConn(sink{}), stream, []int{cut})
 			if err != nil || !slices.Equal(got, []string{message[1:], "end"}) {
 				t.Fatalf("%d bytes, cut at %d: %v, %.50q", n, cut, err, got)
 			}
@@ -197,7 +197,7 @@ func TestMegabyteByteDribbled(t *testing.T) {
 		for n := 0; n < len(stream); n += size {
 			cuts = append(cuts, size)
 		}
-		got, err := feed(t, stream, cuts)
+		got, err := feed(t, newConn(sink{}), stream, cuts)
 		if err != nil || len(got) != 1 || got[0] != message[1:] {
 			t.Fatalf("chunks of %d: %v, %d messages", size, err, len(got))
 		}
@@ -293,4 +293,55 @@ func TestPingFlood(t *testing.T) {
 		return err != nil || w.rec.isClosed()
 	})
 	w.rec.expectClosed(t, ReasonSlowConsumer)
+}
+
+// A client that asks for b64=1 exchanges binary messages as text, over WebSocket too.
+func TestBase64OverWebSocket(t *testing.T) {
+	h := newHost(t, nil, withEcho)
+	dial := func(query string) *wsClient {
+		w := h.dialRaw(query)
+		w.rec = h.session(parseOpen(t, w.text()).SID)
+		return w
+	}
+	w, plain := dial("EIO=4&transport=websocket&b64=1"), dial("EIO=4&transport=websocket")
+	m := NewBinary([]byte{0, 1, 0xff})
+	for _, r := range []*recorder{w.rec, plain.rec} {
+		_ = r.Send(m)
+	}
+	w.expectText("bAAH/")
+	if f := plain.mustFrame(); f.Header.OpCode != ws.OpBinary || string(f.Payload) != "\x00\x01\xff" {
+		t.Errorf("got %+v %q", f.Header, f.Payload)
+	}
+	for _, packet := range []string{"bAAH/", "b", "b" + strings.Repeat("AAAA", 50_000), "4text"} {
+		w.send(packet)
+		w.expectText(packet)
+	}
+	if got, want := w.rec.got()[:2], []string{"b:\x00\x01\xff", "b:"}; !slices.Equal(got, want) {
+		t.Errorf("received %q, want %q", got, want)
+	}
+	// Either form is understood from any client.
+	w.sendBinary("\x02")
+	w.expectText("bAg==")
+	plain.send("bAg==")
+	if f := plain.mustFrame(); f.Header.OpCode != ws.OpBinary || string(f.Payload) != "\x02" {
+		t.Errorf("got %+v %q", f.Header, f.Payload)
+	}
+	eventually(t, "nothing is queued", func() bool { return w.rec.QueuedBytes() == 0 })
+	w.send("bA")
+	w.expectCloseFrame(1000)
+	w.rec.expectClosed(t, ReasonParseError)
+}
+
+// The wish for base64 outlives an upgrade.
+func TestBase64Upgrade(t *testing.T) {
+	h := newHost(t, nil)
+	_, body := h.request("GET", "EIO=4&transport=polling&b64=1", "")
+	p := &pollClient{host: h, opened: parseOpen(t, body)}
+	p.rec = h.session(p.SID)
+	_ = p.rec.Send(NewBinary([]byte{1}))
+	p.expectGet("bAQ==")
+	w := p.probe()
+	_ = p.rec.Send(NewBinary([]byte{2}))
+	w.send("5")
+	w.expectText("bAg==")
 }
