@@ -33,7 +33,11 @@ type host struct {
 
 func newHost(t testing.TB, name string, timing timing) *host {
 	t.Helper()
-	sv := suites[name].start(slog.New(slog.DiscardHandler), timing)
+	return hostOf(t, name, suites[name].start(slog.New(slog.DiscardHandler), timing))
+}
+
+func hostOf(t testing.TB, name string, sv server) *host {
+	t.Helper()
 	mux := http.NewServeMux()
 	mux.Handle(sv.path, sv)
 	web := httptest.NewServer(mux)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"flag"
 	"io"
+	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -62,5 +64,33 @@ func TestRun(t *testing.T) {
 			}
 			await(t, "poll", answer)
 		})
+	}
+}
+
+func TestPauseAfterUpgrade(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const pause = 30 * time.Millisecond
+	ended := make(chan error, 1)
+	go func() {
+		ended <- serve(ctx, pausing{listener, pause}, engineIOv3(slog.New(slog.DiscardHandler), calm))
+	}()
+	h := &host{t: t, url: "http://" + listener.Addr().String() + engineIOPath}
+	start := time.Now()
+	w := h.openWebSocket3()
+	if took := time.Since(start); took < pause {
+		t.Errorf("the handshake came after %v", took)
+	}
+	w.send("4hello")
+	w.expect("4hello")
+	w.send("1")
+	w.expectClosed()
+	cancel()
+	if err := await(t, "end", ended); err != nil {
+		t.Error(err)
 	}
 }

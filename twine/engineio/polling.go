@@ -86,7 +86,10 @@ func (s *Session) servePoll(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	payload, contentType := s.takePayload()
-	closing := s.state == stateClosing
+	if s.state == stateClosing {
+		// The handler knows, and this is the last payload. Before it is sent, because the client may poll again at once.
+		s.end("", nil)
+	}
 	s.mu.Unlock()
 
 	// Before respond, which at once writes a payload that is larger than its buffer.
@@ -99,11 +102,8 @@ func (s *Session) servePoll(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	_ = rc.SetWriteDeadline(time.Time{})
-	switch {
-	case err != nil:
+	if err != nil {
 		s.endLocking(ReasonTransportError, err)
-	case closing:
-		s.endLocking("", nil) // the handler knows; the close packet has left
 	}
 }
 
