@@ -10,10 +10,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
-// commandOf returns the command line of a server under test.
+// commandOf returns the command line of a server under test, that of recovery without its data folder.
 func commandOf(server, jsDir string) ([]string, error) {
 	if server == "node" {
 		script := filepath.Join(jsDir, "bench-server.mjs")
@@ -22,8 +23,8 @@ func commandOf(server, jsDir string) ([]string, error) {
 		}
 		return []string{"node", "--expose-gc", script}, nil
 	}
-	if _, err := newSubject(server); err != nil {
-		return nil, err
+	if !slices.Contains(subjects, server) {
+		return nil, fmt.Errorf("unknown server %q", server)
 	}
 	self, err := os.Executable()
 	if err != nil {

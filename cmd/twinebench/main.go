@@ -7,6 +7,10 @@
 // and whether Twine keeps its budgets. Every delivery is counted and checked; a missing, repeated, reordered or damaged
 // one ends the run with an error. All traffic stays on the loopback interface. It needs Linux, and Node with the
 // packages of testdata/js (npm ci) for the reference.
+//
+// Twine is measured with recovery on the local disk, too: what that costs, how much publishers can publish durably, how
+// a crowd of clients comes back after it was cut off, and what a long replay takes. Clients and server share the
+// machine, so what is achieved in a second depends on what else it does; the report says how much that was.
 package main
 
 import (
@@ -17,6 +21,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -48,21 +53,30 @@ type settings struct {
 	Paced       int           `json:"paced_messages"`
 	Interval    time.Duration `json:"paced_interval_ns"`
 	Settle      time.Duration `json:"settle_ns"`
+	Publish     time.Duration `json:"publish_ns"`
+	Restored    int           `json:"restored_clients"`
+	Replayed    int           `json:"replayed_messages"`
+	DataDir     string        `json:"-"`
 
-	servers  []string
-	jsDir    string
-	jsonFile string
-	profiles string
-	enforce  bool
+	servers   []string
+	scenarios []string
+	jsDir     string
+	jsonFile  string
+	profiles  string
+	enforce   bool
 }
 
 func parseSettings(args []string, stderr io.Writer) (settings, error) {
-	s := settings{MessageSize: 100, Burst: 200, Paced: 45, Interval: time.Second / 3, Settle: 5 * time.Second}
+	s := settings{MessageSize: 100, Burst: 200, Paced: 30, Interval: time.Second / 3, Settle: 4 * time.Second,
+		Publish: 2 * time.Second, Restored: 10_000, Replayed: 100_000}
 	flags := flag.NewFlagSet("twinebench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.IntVar(&s.Clients, "clients", 5000, "connections, all in one `room`; the limit of open files bounds them")
 	flags.IntVar(&s.Rounds, "rounds", 3, "how `often` each server is measured; the medians are compared")
-	servers := flags.String("servers", "twine,node", "what to measure, a `list` of twine, node and engineio (twine's transport layer alone)")
+	servers := flags.String("servers", "twine,recovery,node",
+		"what to measure, a `list` of twine, recovery (twine with recovery on disk), node and engineio (twine's transport layer alone)")
+	scenarios := flags.String("scenarios", "publish,http,restore,replay", "what else to measure with recovery, a `list`; empty for nothing")
+	flags.StringVar(&s.DataDir, "data-dir", "", "`folder` for the history, on the disk to be measured; by default that of temporary files")
 	quick := flags.Bool("quick", false, "a short run with 1,000 clients and one round, to see that all works; its numbers are rough")
 	flags.StringVar(&s.jsDir, "js-dir", "testdata/js", "`folder` with bench-server.mjs and its node_modules")
 	flags.StringVar(&s.jsonFile, "json", "", "also write the results to this `file`")
@@ -77,7 +91,7 @@ func parseSettings(args []string, stderr io.Writer) (settings, error) {
 	given := map[string]bool{}
 	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	if *quick {
-		s.Paced, s.Settle = 9, time.Second
+		s.Paced, s.Settle, s.Publish, s.Restored, s.Replayed = 9, time.Second, time.Second, 1000, 20_000
 		if !given["clients"] {
 			s.Clients = 1000
 		}
@@ -88,8 +102,15 @@ func parseSettings(args []string, stderr io.Writer) (settings, error) {
 	if s.Clients < 1 || s.Rounds < 1 {
 		return s, errors.New("--clients and --rounds must be at least 1")
 	}
-	s.servers = strings.Split(*servers, ",")
+	s.servers = split(*servers)
+	if slices.Contains(s.servers, "recovery") || given["scenarios"] {
+		s.scenarios = split(*scenarios)
+	}
 	return s, nil
+}
+
+func split(list string) []string {
+	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' })
 }
 
 // run is the measuring process.
@@ -106,18 +127,36 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		}
 		results = append(results, &result{Server: name, command: command})
 	}
+	extra, err := newFindings(set.scenarios, set)
+	if err != nil {
+		return err
+	}
 	for round := range set.Rounds {
 		for _, r := range results {
 			fmt.Fprintf(stderr, "round %d of %d: %s\n", round+1, set.Rounds, r.Server)
-			sample, err := measure(ctx, set, r)
+			var s sample
+			used, err := withOthers(func() (err error) {
+				s, err = measure(ctx, set, r)
+				return err
+			})
 			if err != nil {
 				return fmt.Errorf("round %d, %s: %w", round+1, r.Server, err)
 			}
-			fmt.Fprintf(stderr, "  %s\n", sample)
-			r.Samples = append(r.Samples, sample)
+			s.Others = used
+			fmt.Fprintf(stderr, "  %s\n", s)
+			r.Samples = append(r.Samples, s)
+		}
+		for _, f := range extra {
+			fmt.Fprintf(stderr, "round %d of %d: %s\n", round+1, set.Rounds, f.Scenario)
+			used, err := withOthers(func() error { return f.round(ctx, set) })
+			if err != nil {
+				return fmt.Errorf("round %d, %s: %w", round+1, f.Scenario, err)
+			}
+			f.Samples[len(f.Samples)-1][others] = used
+			fmt.Fprintf(stderr, "  %s\n", f.last())
 		}
 	}
-	rep := newReport(set, results)
+	rep := newReport(set, results, extra)
 	if err := rep.print(stdout); err != nil {
 		return err
 	}

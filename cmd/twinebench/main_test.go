@@ -22,10 +22,10 @@ func TestMain(m *testing.M) {
 
 func TestSettings(t *testing.T) {
 	for args, want := range map[string]settings{
-		"":                              {Clients: 5000, Rounds: 3, Paced: 45, Settle: 5 * time.Second},
+		"":                              {Clients: 5000, Rounds: 3, Paced: 30, Settle: 4 * time.Second},
 		"--quick":                       {Clients: 1000, Rounds: 1, Paced: 9, Settle: time.Second},
 		"--quick --clients=7":           {Clients: 7, Rounds: 1, Paced: 9, Settle: time.Second},
-		"--clients 7 --rounds 2":        {Clients: 7, Rounds: 2, Paced: 45, Settle: 5 * time.Second},
+		"--clients 7 --rounds 2":        {Clients: 7, Rounds: 2, Paced: 30, Settle: 4 * time.Second},
 		"-rounds=2 --quick --clients=7": {Clients: 7, Rounds: 2, Paced: 9, Settle: time.Second},
 	} {
 		got, err := parseSettings(strings.Fields(args), nil)
@@ -35,8 +35,15 @@ func TestSettings(t *testing.T) {
 		if got.Clients != want.Clients || got.Rounds != want.Rounds || got.Paced != want.Paced || got.Settle != want.Settle {
 			t.Errorf("%q: got %+v", args, got)
 		}
-		if strings.Join(got.servers, " ") != "twine node" || got.MessageSize != 100 {
+		if strings.Join(got.servers, " ") != "twine recovery node" || strings.Join(got.scenarios, " ") != "publish http restore replay" || got.MessageSize != 100 {
 			t.Errorf("%q: got %+v", args, got)
+		}
+	}
+	for args, want := range map[string]string{
+		"--servers twine,node": "", "--servers= --scenarios replay": "replay", "--scenarios=": "", "--scenarios http": "http",
+	} {
+		if got, err := parseSettings(strings.Fields(args), nil); err != nil || strings.Join(got.scenarios, " ") != want {
+			t.Errorf("%q: scenarios %q, %v", args, got.scenarios, err)
 		}
 	}
 	for _, args := range []string{"more", "--clients 0", "--rounds 0", "--unknown"} {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/twine-realtime/twine/cmd/internal/sioclient"
@@ -18,11 +20,12 @@ type sample struct {
 	Idle      float64 `json:"idle_kb"`      // RSS per idle connection, as the server leaves it, KB of 1,000 bytes
 	Collected float64 `json:"collected_kb"` // the same after a forced collection
 	Elapsed   float64 `json:"burst_s"`      // how long the burst took, seconds: informative
+	Others    float64 `json:"others"`       // CPUs that other processes used meanwhile
 }
 
 func (s sample) String() string {
-	return fmt.Sprintf("burst %.2f µs, paced %.2f µs, connect %.0f µs, idle %.1f KB (collected %.1f KB), burst took %.2f s",
-		s.Burst, s.Paced, s.Connect, s.Idle, s.Collected, s.Elapsed)
+	return fmt.Sprintf("burst %.2f µs, paced %.2f µs, connect %.0f µs, idle %.1f KB (collected %.1f KB), burst took %.2f s, others used %.1f CPUs",
+		s.Burst, s.Paced, s.Connect, s.Idle, s.Collected, s.Elapsed, s.Others)
 }
 
 // Warming up lets one-off costs (first use of code, start-up garbage) not be counted as costs of a connection.
@@ -61,7 +64,16 @@ func measure(ctx context.Context, set settings, of *result) (s sample, err error
 	if set.profiles != "" {
 		env = append(env, "GODEBUG=memprofilerate=512") // the default sees too little of a connection
 	}
-	c, err := startChild(ctx, of.command, env...)
+	command := of.command
+	if of.Server == "recovery" {
+		var dir string
+		if dir, err = os.MkdirTemp(set.DataDir, "twinebench-"); err != nil {
+			return s, err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+		command = append(slices.Clone(command), dir)
+	}
+	c, err := startChild(ctx, command, env...)
 	if err != nil {
 		return s, err
 	}
@@ -95,7 +107,7 @@ func (r *round) dial(n int) error {
 	if err != nil {
 		return err
 	}
-	received := newReceipts(n, stats.Next, r.MessageSize)
+	received := newReceipts(n, stats.Next, r.MessageSize, r.result.Server == "recovery")
 	r.sent = 0
 	r.swarm, err = sioclient.Dial(r.ctx, sioclient.Options{Addr: r.child.addr, Connections: n, OnEvent: received.check})
 	if err != nil {

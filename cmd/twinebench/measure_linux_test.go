@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -33,10 +34,49 @@ func measureSmall(t *testing.T, server, jsDir string, set settings) sample {
 }
 
 func TestMeasure(t *testing.T) {
-	for _, server := range []string{"twine", "engineio"} {
+	for _, server := range []string{"twine", "recovery", "engineio"} {
 		t.Run(server, func(t *testing.T) {
 			measureSmall(t, server, "", small)
 		})
+	}
+}
+
+func TestScenarios(t *testing.T) {
+	set := small
+	set.Publish, set.Restored, set.Replayed, set.DataDir, set.profiles = 50*time.Millisecond, 100, 1000, t.TempDir(), t.TempDir()
+	all, err := newFindings([]string{"publish", "http", "restore", "replay"}, set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range all {
+		t.Run(f.Scenario, func(t *testing.T) {
+			if err := f.round(t.Context(), set); err != nil {
+				t.Fatal(err)
+			}
+			for _, row := range f.scenario.rows {
+				value, ok := f.Samples[0][row.key]
+				if mayBeZero := row.key == "retries" || row.key == "memory" || row.key == "mapped"; !ok || value <= 0 && !mayBeZero {
+					t.Errorf("%s: %v", row.what, value)
+				}
+			}
+			if left, err := os.ReadDir(set.DataDir); err != nil || len(left) > 0 {
+				t.Errorf("left behind: %v, %v", left, err)
+			}
+		})
+	}
+	if _, err := newFindings([]string{"sleep"}, set); err == nil {
+		t.Error("an unknown scenario is no error")
+	}
+}
+
+func TestOthers(t *testing.T) {
+	others, err := withOthers(func() error { return pause(t.Context(), 50*time.Millisecond) })
+	if err != nil || others < 0 || others > float64(runtime.NumCPU())+0.5 {
+		t.Errorf("%v, %v", others, err)
+	}
+	failure := errors.New("failure")
+	if _, err := withOthers(func() error { return failure }); err != failure {
+		t.Errorf("got %v", err)
 	}
 }
 
@@ -97,7 +137,7 @@ func TestChildRefusesBadCommands(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range []string{"", "nonsense", "emit", "emit 1", "emit x 100", "emit 1 -1", "stats 1", "profile", "profile /", "heap /"} {
+	for _, line := range []string{"", "nonsense", "emit", "emit 1", "emit x 100", "emit 1 -1", "stats 1", "profile", "profile /", "heap /", "publish", "publish 1 1 100"} {
 		if r, err := c.do(line); err == nil {
 			t.Errorf("%q: got %+v", line, r)
 		}

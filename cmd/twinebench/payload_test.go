@@ -17,7 +17,7 @@ func TestPayload(t *testing.T) {
 }
 
 func TestReceiptsAcceptEachOnceInOrder(t *testing.T) {
-	r := newReceipts(2, 8, 20)
+	r := newReceipts(2, 8, 20, false)
 	for n := uint32(8); n < 12; n++ {
 		for i := range 2 {
 			if err := r.check(i, event(n, 20)); err != nil {
@@ -42,12 +42,25 @@ func TestReceiptsRefuse(t *testing.T) {
 		"empty":        "",
 		"almost":       `["m","`,
 	} {
-		r := newReceipts(1, 8, 20)
+		r := newReceipts(1, 8, 20, false)
 		if err := r.check(0, []byte(e)); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 		if err := r.check(0, event(8, 20)); err != nil {
 			t.Errorf("%s: changed what is expected: %v", name, err)
+		}
+	}
+}
+
+func TestReceiptsOfALog(t *testing.T) {
+	plain := strings.TrimSuffix(string(event(8, 20)), "]")
+	for _, end := range []string{"]", `,"1-2"`, `,"1"]`, `,"-2"]`, `,"1-"]`, `,"1-x"]`, `,"1-2]`, `,1-2]`, `,"1-2"]]`, `,"1-2",3]`} {
+		r := newReceipts(1, 8, 20, true)
+		if err := r.check(0, []byte(plain+end)); err == nil {
+			t.Errorf("%s: no error", end)
+		}
+		if err := r.check(0, []byte(plain+`,"1766000000000-12"]`)); err != nil {
+			t.Errorf("after %s: %v", end, err)
 		}
 	}
 }

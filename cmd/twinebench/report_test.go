@@ -27,7 +27,7 @@ func exampleReport() *report {
 		{Burst: 1, Paced: 19, Idle: 8, Connect: 100}, {Burst: 5, Paced: 20, Idle: 9, Connect: 200}, {Burst: 2, Paced: 30, Idle: 10, Connect: 201},
 	}}
 	node := &result{Server: "node", Name: "Node 1", Samples: []sample{{Burst: 20, Paced: 25, Idle: 18, Connect: 400}}}
-	return newReport(settings{Clients: 5000, Rounds: 3, servers: []string{"twine", "node"}}, []*result{ours, node})
+	return newReport(settings{Clients: 5000, Rounds: 3, servers: []string{"twine", "node"}}, []*result{ours, node}, nil)
 }
 
 func TestReport(t *testing.T) {
@@ -94,5 +94,35 @@ func TestReportAsJSON(t *testing.T) {
 	}
 	if got.Settings.Clients != 5000 || len(got.Results) != 2 || len(got.Results[0].Samples) != 3 || got.Results[0].Median["burst_us"] != 2 {
 		t.Errorf("got %s", b)
+	}
+}
+
+func TestReportOfRecovery(t *testing.T) {
+	rep := exampleReport()
+	with := &result{Server: "recovery", Name: "Twine 1", Samples: []sample{{Burst: 4.5, Paced: 21, Idle: 9, Connect: 300}}}
+	publish := &findings{Scenario: "publish", What: "64 publishers", scenario: publishing, Samples: []figures{
+		{"rate": 20_000, "p99": 30}, {"rate": 10_000, "p99": 10}, {"rate": 50_000, "p99": 21},
+	}}
+	rep = newReport(rep.Settings, append(rep.Results, with), []*findings{publish})
+	if missed := rep.missed(); !slices.Equal(missed, []string{"paced", "recovery paced", "publish p99"}) {
+		t.Errorf("missed %q", missed)
+	}
+	var b strings.Builder
+	if err := rep.print(&b); err != nil {
+		t.Fatal(err)
+	}
+	text := regexp.MustCompile(` +`).ReplaceAllString(b.String(), " ")
+	for _, line := range []string{
+		" twine recovery recovery/twine budget",
+		"burst, CPU µs per delivery 2.00 4.50 2.25 ≤ 4.6 pass",
+		"paced, CPU µs per delivery 20.00 21.00 1.05 ≤ 20.7 FAIL",
+		"connect, CPU µs 200 300 1.50 ",
+		"publish: 64 publishers\n",
+		"accepted a second 20000 (10000–50000) ≥ 20000 pass",
+		"99 % within, ms 21.00 (10.00–30.00) ≤ 20 FAIL",
+	} {
+		if !strings.Contains(text, line) {
+			t.Errorf("%q is not in\n%s", line, b.String())
+		}
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,8 +26,9 @@ type subject interface {
 	http.Handler
 	// joined returns the number of sockets in the room.
 	joined() int
-	// emit sends the event "m" with one string to the room.
-	emit(payload string) error
+	// emit sends the event "m" with one string to the room. With last it returns when the event, and what was sent
+	// before, is as safe as this server makes it.
+	emit(payload string, last bool) error
 }
 
 // reply is what a server under test answers to a command, or says first of all (Name and Port).
@@ -36,6 +38,7 @@ type reply struct {
 	CPU    int64  `json:"cpu_us"` // user and system time so far, in microseconds
 	Joined int    `json:"joined"`
 	Next   uint32 `json:"next"` // number of the next message
+	Load   *load  `json:"load,omitempty"`
 	Error  string `json:"error,omitempty"`
 }
 
@@ -44,14 +47,16 @@ type reply struct {
 //
 //	stats             CPU used so far and what it holds
 //	emit COUNT SIZE   sends COUNT messages of SIZE characters to the room, back to back
+//	publish N MS SIZE has N publishers publish messages of SIZE characters for MS milliseconds, each waiting for its
+//	                  message to be accepted (recovery alone)
 //	collect           collects garbage and gives free memory back
 //	profile FILE      starts a CPU profile, or ends it without FILE
 //	heap FILE         writes a heap profile, and to FILE.txt what the runtime has of the system's memory
 func serve(args []string, in io.Reader, out io.Writer) error {
-	if len(args) != 1 {
-		return errors.New("serve: which server?")
+	if len(args) < 1 || len(args) > 2 {
+		return errors.New("serve: which server, and with which data folder?")
 	}
-	s, err := newSubject(args[0])
+	s, err := newSubject(args[0], strings.Join(args[1:], ""))
 	if err != nil {
 		return err
 	}
@@ -83,10 +88,15 @@ func serve(args []string, in io.Reader, out io.Writer) error {
 	return lines.Err()
 }
 
-func newSubject(name string) (subject, error) {
+// subjects are the names that newSubject knows.
+var subjects = []string{"twine", "recovery", "engineio"}
+
+func newSubject(name, dataDir string) (subject, error) {
 	switch name {
 	case "twine":
-		return newTwineSubject(), nil
+		return newTwineSubject(nil), nil
+	case "recovery":
+		return newRecoverySubject(dataDir)
 	case "engineio":
 		return newEngineSubject(), nil
 	}
@@ -98,9 +108,11 @@ type control struct {
 	subject subject
 	next    uint32
 	profile *os.File
+	load    *load // of the last publish
 }
 
 func (c *control) do(command []string) reply {
+	c.load = nil
 	if err := c.try(command); err != nil {
 		return reply{Error: err.Error()}
 	}
@@ -108,7 +120,7 @@ func (c *control) do(command []string) reply {
 	if err != nil {
 		return reply{Error: err.Error()}
 	}
-	return reply{CPU: cpu, Joined: c.subject.joined(), Next: c.next}
+	return reply{CPU: cpu, Joined: c.subject.joined(), Next: c.next, Load: c.load}
 }
 
 func (c *control) try(command []string) error {
@@ -117,6 +129,8 @@ func (c *control) try(command []string) error {
 		return nil
 	case len(command) == 3 && command[0] == "emit":
 		return c.emit(command[1], command[2])
+	case len(command) == 4 && command[0] == "publish":
+		return c.publish(command[1:])
 	case len(command) == 1 && command[0] == "collect":
 		debug.FreeOSMemory()
 		return nil
@@ -149,11 +163,32 @@ func (c *control) emit(countArg, sizeArg string) error {
 	if err != nil {
 		return err
 	}
-	for range count {
-		if err := c.subject.emit(payload(c.next, int(size))); err != nil {
+	for i := range count {
+		if err := c.subject.emit(payload(c.next, int(size)), i == count-1); err != nil {
 			return err
 		}
 		c.next++
 	}
 	return nil
+}
+
+func (c *control) publish(args []string) error {
+	var publishers, milliseconds, size int
+	for i, to := range []*int{&publishers, &milliseconds, &size} {
+		n, err := strconv.ParseUint(args[i], 10, 20)
+		if err != nil {
+			return err
+		}
+		*to = int(n)
+	}
+	s, ok := c.subject.(*recoverySubject)
+	if !ok {
+		return errors.New("this server has no log")
+	}
+	text := payload(0, size)
+	publish := func(n int) error { return s.publish(n, text) }
+	connect := func(int) (publisher, error) { return publisher{publish: publish}, nil }
+	var err error
+	c.load, err = hammer(context.Background(), publishers, time.Duration(milliseconds)*time.Millisecond, connect)
+	return err
 }

@@ -31,7 +31,7 @@ func (e *engineSubject) joined() int {
 	return len(e.members)
 }
 
-func (e *engineSubject) emit(payload string) error {
+func (e *engineSubject) emit(payload string, _ bool) error {
 	data, err := json.Marshal([]string{"m", payload})
 	if err != nil {
 		return err

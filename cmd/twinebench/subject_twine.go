@@ -6,14 +6,14 @@ import (
 	"github.com/twine-realtime/twine/twine"
 )
 
-// twineSubject is the library with its defaults, used as its documentation says.
+// twineSubject is the library, used as its documentation says.
 type twineSubject struct {
 	*twine.Server
 	sockets atomic.Int64
 }
 
-func newTwineSubject() *twineSubject {
-	t := &twineSubject{Server: twine.NewServer(nil)}
+func newTwineSubject(opts *twine.Options) *twineSubject {
+	t := &twineSubject{Server: twine.NewServer(opts)}
 	t.OnConnect(func(s *twine.Socket) {
 		s.Join(room)
 		t.sockets.Add(1)
@@ -24,4 +24,4 @@ func newTwineSubject() *twineSubject {
 
 func (t *twineSubject) joined() int { return int(t.sockets.Load()) }
 
-func (t *twineSubject) emit(payload string) error { return t.To(room).Emit("m", payload) }
+func (t *twineSubject) emit(payload string, _ bool) error { return t.To(room).Emit("m", payload) }

@@ -48,9 +48,11 @@ func (l *Log) Read(ctx context.Context, ns string, q recovery.Query) (recovery.P
 		return recovery.Page{}, fmt.Errorf("%w: %v in namespace %q", recovery.ErrFuture, q.After, ns)
 	}
 	var runs merge.Runs[*cursor]
+	most := 0 // entries of the page
 	add := func(r *run) {
 		if items := r.after(q.After); len(items) > 0 {
 			runs.Add(&cursor{items})
+			most += len(items)
 		}
 	}
 	add(&s.everyone)
@@ -69,6 +71,10 @@ func (l *Log) Read(ctx context.Context, ns string, q recovery.Query) (recovery.P
 		if n := len(page.Entries); n > 0 && (n == limit || bytes > maxBytes) {
 			page.More = true
 			return page, nil
+		}
+		if page.Entries == nil {
+			// At once: thousands of clients that come back together read such pages.
+			page.Entries = make([]recovery.Entry, 0, min(most, limit))
 		}
 		page.Entries = append(page.Entries, it.entry)
 		page.Next = it.entry.Offset
