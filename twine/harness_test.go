@@ -129,6 +129,7 @@ type testClient struct {
 
 	writing sync.Mutex
 	mute    atomic.Bool // pings stay unanswered
+	pongs   atomic.Int64
 }
 
 func dial(t testing.TB, srv *testServer) *testClient {
@@ -188,6 +189,7 @@ func (c *testClient) read(r io.Reader) {
 		case data[0] == '2':
 			if !c.mute.Load() {
 				c.write(ws.OpText, []byte("3"))
+				c.pongs.Add(1)
 			}
 			continue
 		case data[0] == '4':

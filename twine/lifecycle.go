@@ -115,6 +115,9 @@ func (s *Socket) mayJoin() (r *resumption, gap *missed, refusal *ConnectError) {
 		s.ns = ns
 	}
 	r, gap, err := s.findSession()
+	if err != nil && s.state.Load() == stateEnded {
+		return nil, nil, errRefused // its connection may have others
+	}
 	if err != nil {
 		s.client.server.opts.Logger.Warn("twine: client has to come back later", slog.String("namespace", s.namespace),
 			slog.Any("error", err))

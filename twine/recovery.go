@@ -92,7 +92,7 @@ type history struct {
 	newest atomic.Pointer[string]
 
 	claiming sync.Mutex
-	claims   map[string]*Socket // those that have claimed a session and not entered their rooms yet, by its key
+	claims   map[string]*Socket // those that have claimed a session and not stored their own state yet, by its key
 
 	appending sync.Mutex        // held while an event is appended and noted as
 	last      *recovery.Pending // the newest one

@@ -166,10 +166,14 @@ func TestPublishThatFailsIsNotDelivered(t *testing.T) {
 			t.Errorf("published %+v, %v", p, err)
 		}
 	}
+	before := g.count("append")
 	if err := srv.To("room").Emit("n", "lost"); err != nil {
 		t.Errorf("emit: %v", err)
 	}
-	eventually(t, "a complaint", func() bool { return strings.Contains(srv.log.String(), "nobody gets them") })
+	eventually(t, "the attempt", func() bool { return g.count("append") > before })
+	if !strings.Contains(srv.log.String(), "nobody gets them") {
+		t.Error("nobody was told")
+	}
 	g.up()
 	// The same id again, and then what follows.
 	eventually(t, "the log takes events", func() bool {

@@ -88,25 +88,6 @@ func (s *Socket) findSession() (r *resumption, gap *missed, err error) {
 	return r, gap, err
 }
 
-// setClaimed notes a session that has to be given back if this connection does not get far enough to replace it.
-func (s *Socket) setClaimed(r *resumption) {
-	s.mu.Lock()
-	s.rec.claimed = r
-	s.mu.Unlock()
-}
-
-// giveBack lets a claimed session go as it was found.
-func (s *Socket) giveBack(r *resumption) {
-	opts := s.client.server.opts.Recovery
-	ctx, cancel := context.WithTimeout(context.Background(), opts.Timeout)
-	defer cancel()
-	s.ns.history.forgetClaim(s, r)
-	if err := opts.Sessions.Release(ctx, r.state, s.rec.token, opts.MaxDisconnection); err != nil && !errors.Is(err, recovery.ErrSuperseded) {
-		s.client.server.strays.add(s.rec.token)
-		s.client.server.opts.Logger.Warn("twine: session can't be given back", slog.String("namespace", s.namespace), slog.Any("error", err))
-	}
-}
-
 // adopt stores the state of a socket that has claimed a session; until then the session is as it was. If that fails, or
 // the socket has ended, it is tried again when the socket lets its own session go.
 func (s *Socket) adopt() {
@@ -126,18 +107,6 @@ func (s *Socket) adopt() {
 	case err != nil && !errors.Is(err, recovery.ErrSuperseded):
 		s.client.server.opts.Logger.Warn("twine: restored session is not stored", slog.String("namespace", s.namespace),
 			slog.String("socket", s.id), slog.Any("error", err))
-	}
-}
-
-// letGo ends the claim of a session. replaced tells that the socket's own is stored in its place.
-func (s *Socket) letGo(r *resumption, replaced bool) {
-	s.setClaimed(nil)
-	switch {
-	case r.recovers(): // it is the same
-	case replaced && !r.keep:
-		s.forgetSession(r.state.PID, s.rec.token)
-	default:
-		s.giveBack(r)
 	}
 }
 
@@ -171,7 +140,7 @@ func (s *Socket) restore(ctx context.Context, c credentials) (*resumption, *miss
 		s.notRestored(c, err)
 		return nil, nil, nil
 	case err != nil:
-		s.client.server.strays.add(s.rec.token) // it may have taken effect
+		s.stray(s.rec.token) // it may have taken effect
 		return nil, nil, errors.Join(errUnavailable, err)
 	}
 	// A client keeps the offset of an earlier session until it gets an event in the new one. What the session has
@@ -214,115 +183,9 @@ func (s *Socket) restore(ctx context.Context, c credentials) (*resumption, *miss
 	return nil, gap, nil
 }
 
-// claim claims the session of a pid and takes it over from the connection that has it.
-func (s *Socket) claim(ctx context.Context, pid string) (recovery.State, error) {
-	opts := s.ns.history.opts
-	ctx, cancel := context.WithTimeout(ctx, opts.Timeout)
-	defer cancel()
-	if s.rec.twineID != "" {
-		// Not while another tab looks for what it can resume.
-		unlock, err := s.client.server.identities.lock(ctx, s.rec.twineID)
-		if err != nil {
-			return recovery.State{}, err
-		}
-		defer unlock()
-	}
-	key := storeKey(s.ns.name, pid)
-	unlock, err := s.client.server.identities.lock(ctx, key)
-	if err != nil {
-		return recovery.State{}, err
-	}
-	defer unlock()
-	st, _, err := opts.Sessions.Claim(ctx, key, s.rec.token)
-	if err == nil && !s.takeOver(pid, &st) {
-		s.forgetSession(key, s.rec.token)
-		err = recovery.ErrUnknownSession
-	}
-	return st, err
-}
-
 func (s *Socket) notRestored(c credentials, why error) {
 	s.client.server.opts.Logger.Debug("twine: session can't be restored", slog.String("namespace", s.namespace),
 		slog.String("offset", c.offset), slog.Any("error", why))
-}
-
-func (s *Socket) forgetSession(key, token string) {
-	ctx, cancel := context.WithTimeout(context.Background(), s.ns.history.opts.Timeout)
-	defer cancel()
-	if err := s.ns.history.opts.Sessions.Delete(ctx, key, token); err != nil && !errors.Is(err, recovery.ErrSuperseded) {
-		s.client.server.opts.Logger.Warn("twine: old session is not deleted", slog.String("namespace", s.namespace), slog.Any("error", err))
-	}
-}
-
-// takeOver closes the connection that holds the session, if it is one of this server: it is half-open, or the client
-// would not be here. What it knew is newer than what is stored. It reports false if the session is over, for the client
-// has said goodbye. It needs the lock of the session.
-func (s *Socket) takeOver(pid string, st *recovery.State) bool {
-	if joining := s.ns.history.noteClaim(s, st.PID); joining != nil {
-		joining.superseded(s) // from here on it will not enter its rooms
-		joining.mu.Lock()
-		if r := joining.rec.claimed; r != nil && r.state.PID == st.PID {
-			fresh := r.state
-			fresh.Owner = st.Owner
-			*st = fresh
-		}
-		joining.mu.Unlock()
-		joining.hangUp(s)
-	}
-	old := s.ns.Socket(st.SID)
-	if old == nil || old == s || old.rec == nil || old.rec.pid != pid {
-		return true
-	}
-	old.mu.Lock()
-	over := old.state.Load() == stateEnded && !old.resumable(old.more.reason)
-	old.mu.Unlock()
-	old.supersede(s, st)
-	if over {
-		s.ns.history.forgetClaim(s, &resumption{state: *st})
-	}
-	return !over
-}
-
-// supersede has by take over the session of s, and puts into st what s knew. It needs the lock of the session.
-func (s *Socket) supersede(by *Socket, st *recovery.State) {
-	s.superseded(by) // first: a room that is joined after this look is by's affair
-	rooms := s.Rooms()
-	s.mu.Lock()
-	if fresh, err := s.stateLocked(rooms); err == nil {
-		fresh.Owner, fresh.Disconnected = st.Owner, st.Disconnected
-		*st = fresh
-	}
-	s.mu.Unlock()
-	s.hangUp(by)
-}
-
-// hangUp closes the connection of a socket that by has superseded, unless it is the same.
-func (s *Socket) hangUp(by *Socket) {
-	if s.client != by.client {
-		s.client.close(ReasonTransportClose)
-	}
-}
-
-// noteClaim notes that s has claimed a session. Until it has entered its rooms nobody would find it otherwise. It returns
-// the socket that it displaces. It needs the lock of the session.
-func (h *history) noteClaim(s *Socket, key string) (displaced *Socket) {
-	h.claiming.Lock()
-	defer h.claiming.Unlock()
-	if h.claims == nil {
-		h.claims = make(map[string]*Socket)
-	}
-	displaced = h.claims[key]
-	h.claims[key] = s
-	return displaced
-}
-
-// forgetClaim undoes noteClaim.
-func (h *history) forgetClaim(s *Socket, r *resumption) {
-	h.claiming.Lock()
-	defer h.claiming.Unlock()
-	if h.claims[r.state.PID] == s {
-		delete(h.claims, r.state.PID)
-	}
 }
 
 // count finds out whether everything that r needs can be replayed.
@@ -408,8 +271,10 @@ func (s *Socket) enter(rooms []string, r *resumption) (entered bool) {
 		}
 		entered = true
 		position, confirmed := fence, fence
+		if s.rec.claimed != nil {
+			confirmed = s.rec.claimed.after // where there is a gap too: the client has yet to be told
+		}
 		if r != nil {
-			confirmed = r.after // where there is a gap too: the client has yet to be told
 			r.fence = fence
 			if r.needs != nil {
 				position = r.after
@@ -427,9 +292,6 @@ func (s *Socket) enter(rooms []string, r *resumption) (entered bool) {
 		s.mu.Unlock()
 		s.ns.adapter.Add(s, rooms...)
 	})
-	if entered && r != nil {
-		s.ns.history.forgetClaim(s, r) // it can be found by its id now
-	}
 	return entered
 }
 
@@ -482,7 +344,11 @@ func (s *Socket) sendReplay(ctx context.Context, r *resumption) error {
 // tellMissedLocked sends a gap event for each room. It comes right behind the CONNECT packet, so that no pong can confirm
 // the new position before the client has been told what is missing. It needs mu.
 func (s *Socket) tellMissedLocked(m *missed) {
-	for _, room := range m.rooms {
+	for i, room := range m.rooms {
+		offset := s.rec.pos
+		if i < len(m.rooms)-1 {
+			offset = m.from.String() // who is cut before the last one has to be told again
+		}
 		p, err := eventPacket(s.namespace, gapEvent, []any{struct {
 			Room string `json:"room"`
 			From string `json:"from"`
@@ -491,7 +357,7 @@ func (s *Socket) tellMissedLocked(m *missed) {
 		if err != nil {
 			continue // never: it is three strings
 		}
-		if w, err := s.client.server.encode(p, s.rec.pos); err == nil {
+		if w, err := s.client.server.encode(p, offset); err == nil {
 			_ = s.queue(w, false) // an error says that the connection is closed
 		}
 	}

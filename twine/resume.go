@@ -27,11 +27,15 @@ const (
 	aliveTimeout = time.Second
 )
 
-// identities serialises the connections of one browser while they choose what to resume.
+// identities serialises the connections of one browser while they choose what to resume, and those that have to do with
+// one session while it changes hands.
 type identities struct {
 	mu   sync.Mutex
 	busy map[string]chan struct{}
 }
+
+// browserKey is the name of a browser's lock. That of a session begins with a slash, as its namespace does.
+func browserKey(id string) string { return "@" + id }
 
 // lock waits for its turn with an identity, or for ctx.
 func (l *identities) lock(ctx context.Context, id string) (unlock func(), err error) {
@@ -68,7 +72,7 @@ func (s *Socket) resume(ctx context.Context) (*resumption, *missed, error) {
 		return nil, nil, nil
 	}
 	opts := s.ns.history.opts
-	unlock, err := s.client.server.identities.lock(ctx, id)
+	unlock, err := s.client.server.identities.lock(ctx, browserKey(id))
 	if err != nil {
 		return nil, nil, errors.Join(errUnavailable, err)
 	}
@@ -87,7 +91,7 @@ func (s *Socket) resume(ctx context.Context) (*resumption, *missed, error) {
 		first, err = s.claimLeft(callCtx, &left[0])
 	}
 	if err != nil {
-		s.client.server.strays.add(s.rec.token) // it may have taken effect
+		s.stray(s.rec.token) // it may have taken effect
 		return nil, nil, errors.Join(errUnavailable, err)
 	}
 	r := &resumption{state: first, after: first.Position}
@@ -131,6 +135,7 @@ func (s *Socket) claimLeft(ctx context.Context, known *recovery.State) (recovery
 	if err != nil {
 		return st, err
 	}
+	s.ns.history.noteClaim(s, known.PID)
 	s.client.server.strays.remove(previous)
 	if st.Disconnected.IsZero() && !known.Disconnected.IsZero() {
 		st.Rooms, st.Position, st.Data = known.Rooms, known.Position, known.Data
@@ -143,12 +148,20 @@ func (s *Socket) leftBehind(ctx context.Context, id string) ([]recovery.State, e
 	opts := s.ns.history.opts
 	callCtx, cancel := context.WithTimeout(ctx, opts.Timeout)
 	defer cancel()
-	all, err := opts.Sessions.ByTwineID(callCtx, id)
+	all, err := s.sessionsOf(callCtx, id)
 	if err != nil {
-		return nil, errors.Join(errUnavailable, err)
+		return nil, err
 	}
-	all = slices.DeleteFunc(all, func(st recovery.State) bool { return st.Namespace != s.ns.name })
-	s.awaitSigns(callCtx, all)
+	if known, changed := s.awaitSigns(callCtx, all); changed {
+		if all, err = s.sessionsOf(callCtx, id); err != nil {
+			return nil, err
+		}
+		for i := range all {
+			if st, ok := known[all[i].PID]; ok {
+				all[i] = st
+			}
+		}
+	}
 	var left []recovery.State
 	newest := time.Time{}
 	for _, st := range all {
@@ -173,20 +186,41 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
+// sessionsOf returns the sessions of an identity in this namespace, held or not.
+func (s *Socket) sessionsOf(ctx context.Context, id string) ([]recovery.State, error) {
+	all, err := s.ns.history.opts.Sessions.ByTwineID(ctx, id)
+	if err != nil {
+		return nil, errors.Join(errUnavailable, err)
+	}
+	return slices.DeleteFunc(all, func(st recovery.State) bool { return st.Namespace != s.ns.name }), nil
+}
+
 // awaitSigns asks the living connections of the same browser for a sign of life, and closes those that give none: they
-// are half-open, left over from before a reload or from another network.
-func (s *Socket) awaitSigns(ctx context.Context, all []recovery.State) {
+// are half-open, left over from before a reload or from another network. It returns what those knew, by the keys of their
+// sessions. It also waits for those that are just being released; changed tells that the store may know more than all.
+func (s *Socket) awaitSigns(ctx context.Context, all []recovery.State) (known map[string]recovery.State, changed bool) {
+	known = make(map[string]recovery.State)
+	var mu sync.Mutex // guards the results
 	var asked sync.WaitGroup
-	for i := range all {
-		st := &all[i]
-		old := s.ns.Socket(st.SID)
-		if st.Owner == "" || old == nil || old.rec == nil || old.rec.token != st.Owner {
+	for _, st := range all {
+		if !strings.HasPrefix(st.Owner, s.client.server.instance+"-") {
 			continue
 		}
-		asked.Add(1)
-		go func() {
-			defer asked.Done()
-			if old.session.CheckAlive(aliveTimeout) {
+		asked.Go(func() {
+			if joining := s.ns.history.claimant(st.PID); joining != nil {
+				if joining.rec.token == st.Owner && s.displace(ctx, joining, &st) {
+					mu.Lock()
+					defer mu.Unlock()
+					changed = true
+					if st.Owner == "" {
+						known[st.PID] = st
+					}
+				}
+				return
+			}
+			old := s.ns.Socket(st.SID)
+			holds := old != nil && old.rec != nil && old.rec.token == st.Owner
+			if holds && old.state.Load() != stateEnded && old.session.CheckAlive(aliveTimeout) {
 				return
 			}
 			unlock, err := s.client.server.identities.lock(ctx, st.PID)
@@ -194,11 +228,55 @@ func (s *Socket) awaitSigns(ctx context.Context, all []recovery.State) {
 				return
 			}
 			defer unlock()
-			old.supersede(s, st)
-			st.Owner, st.Disconnected = "", time.Now()
-		}()
+			mu.Lock()
+			defer mu.Unlock()
+			changed = true
+			if holds && s.ns.Socket(st.SID) == old {
+				old.supersede(s, &st)
+				st.Owner, st.Disconnected = "", time.Now()
+				known[st.PID] = st
+			}
+		})
 	}
 	asked.Wait()
+	return known, changed
+}
+
+// displace takes a claimed session from a socket whose connection is gone, as it was claimed. One that has got so far
+// that it will leave a session of its own behind is waited for instead. It reports false if the connection is alive.
+func (s *Socket) displace(ctx context.Context, joining *Socket, st *recovery.State) bool {
+	if joining.state.Load() != stateEnded && joining.session.CheckAlive(aliveTimeout) {
+		return false
+	}
+	unlock, err := s.client.server.identities.lock(ctx, st.PID)
+	if err != nil {
+		return true
+	}
+	joining.mu.Lock()
+	r, connected := joining.rec.claimed, joining.connected
+	if r != nil && !connected {
+		joining.rec.lost = true // it will not enter its rooms
+		*st = r.state
+		st.Owner, st.Disconnected = "", time.Now()
+	}
+	joining.mu.Unlock()
+	unlock()
+	joining.hangUp(s)
+	if r == nil || !connected {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, aliveTimeout)
+	defer cancel()
+	poll := time.NewTicker(2 * time.Millisecond)
+	defer poll.Stop()
+	for s.ns.history.claimant(st.PID) == joining {
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return true
+		}
+	}
+	return true
 }
 
 // abandoned reports whether the process that holds a session is gone. Without a cluster that is every other one.
@@ -218,7 +296,7 @@ func (s *Socket) shareRooms(ctx context.Context, st recovery.State, r *resumptio
 		err = opts.Sessions.Release(ctx, stored, token, opts.MaxDisconnection)
 	}
 	if err != nil {
-		s.client.server.strays.add(token) // it may have been claimed
+		s.stray(token) // it may have been claimed
 		s.client.server.opts.Logger.Warn("twine: session of another tab is not updated",
 			slog.String("namespace", s.namespace), slog.Any("error", err))
 	}

@@ -15,6 +15,10 @@ import (
 
 // Lock order: client.mu, Server.mu and Socket.joinMu come first and are never held together; then the locks of an
 // adapter; then Socket.mu; then those of an engineio.Session. The application's functions run with none of them held.
+//
+// With recovery: identities come first of all, that of a browser before that of a session, and recoverable.storing before
+// Socket.joinMu. What hands out the log of a namespace (see Sequencer.Fence) is held after Socket.joinMu and before the
+// locks of an adapter.
 
 // Server is a Socket.IO server. It is an http.Handler to be mounted on any mux, by convention at "/socket.io/". All
 // methods may be called concurrently.

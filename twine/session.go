@@ -190,6 +190,12 @@ func (s *Socket) releaseSession(reason string, rooms []string) {
 	case claimed != nil && !connected:
 		s.giveBack(claimed)
 		return
+	case lost && claimed != nil:
+		s.ns.history.forgetClaim(s, claimed)
+		if r.created && !claimed.recovers() {
+			s.forgetSession(st.PID, r.token) // its successor has the rooms
+		}
+		return
 	case lost, !connected:
 		return
 	}
@@ -215,9 +221,17 @@ func (s *Socket) releaseSession(reason string, rooms []string) {
 		s.letGo(claimed, err == nil)
 	}
 	if err != nil && !errors.Is(err, recovery.ErrSuperseded) {
-		s.client.server.strays.add(r.token)
+		s.stray(r.token)
 		s.client.server.opts.Logger.Warn("twine: session of a disconnected client is not stored",
 			slog.String("namespace", s.namespace), slog.String("socket", s.id), slog.Any("error", err))
+	}
+}
+
+// stray notes that a session may be held by a token whose connection is gone. Who comes by a private id claims it all the
+// same, so that is only for those who come by an identity.
+func (s *Socket) stray(token string) {
+	if s.rec.twineID != "" {
+		s.client.server.strays.add(token)
 	}
 }
 

@@ -207,7 +207,28 @@ func (c *stockClient) connect(srv *testServer) *stockClient {
 func (c *stockClient) isConnected() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.connected
+	return c.connectedLocked()
+}
+
+func (c *stockClient) connectedLocked() bool { return c.connected && !c.closedLocked() }
+
+// isClosed reports whether the connection has ended.
+func (c *stockClient) isClosed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closedLocked()
+}
+
+func (c *stockClient) closedLocked() bool {
+	if c.conn == nil {
+		return true
+	}
+	select {
+	case <-c.conn.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // events returns the arguments of the events with this name that have been seen, without their offsets.
@@ -258,7 +279,7 @@ type view struct {
 func (c *stockClient) view() view {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return view{c.sid, c.pid, c.offset, c.connected, c.recovered, slices.Clone(c.seen), c.seenAt, c.connects}
+	return view{c.sid, c.pid, c.offset, c.connectedLocked(), c.recovered, slices.Clone(c.seen), c.seenAt, c.connects}
 }
 
 // eventuallyOr is eventually with a message that is made when it is too late.
@@ -273,4 +294,13 @@ func eventuallyOr(t testing.TB, ok func() bool, describe func() string) {
 	late = true
 	eventually(t, "see below", ok)
 	late = false
+}
+
+// awaitPongs returns when the server has confirmed all that was sent so far: the ping after the next one is only sent when
+// the next one's pong has been handled.
+func (c *stockClient) awaitPongs() {
+	c.t.Helper()
+	conn := c.current()
+	before := conn.pongs.Load()
+	eventually(c.t, "pongs", func() bool { return conn.pongs.Load() >= before+3 })
 }

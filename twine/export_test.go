@@ -1,0 +1,21 @@
+package twine
+
+// Leftovers counts what is noted about sessions while they change hands. It is 0 when nothing is going on.
+func (srv *Server) Leftovers() int {
+	srv.identities.mu.Lock()
+	n := len(srv.identities.busy)
+	srv.identities.mu.Unlock()
+	srv.strays.mu.Lock()
+	n += len(srv.strays.tokens)
+	srv.strays.mu.Unlock()
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	for _, ns := range srv.namespaces {
+		if ns.history != nil {
+			ns.history.claiming.Lock()
+			n += len(ns.history.claims)
+			ns.history.claiming.Unlock()
+		}
+	}
+	return n
+}
