@@ -94,6 +94,8 @@ type history struct {
 	claiming sync.Mutex
 	claims   map[string]*Socket // those that have claimed a session and not stored their own state yet, by its key
 
+	replayed wires
+
 	appending sync.Mutex        // held while an event is appended and noted as
 	last      *recovery.Pending // the newest one
 }

@@ -7,11 +7,11 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/twine-realtime/twine/adapter"
 	"github.com/twine-realtime/twine/recovery"
 	"github.com/twine-realtime/twine/twine/engineio"
-	"github.com/twine-realtime/twine/twine/parser"
 )
 
 // Restoring a session, without a gap:
@@ -110,14 +110,24 @@ func (s *Socket) adopt() {
 	}
 }
 
-// persistNew stores a session for the first time, unless a Join has.
-func (s *Socket) persistNew() {
-	s.rec.storing.Lock()
-	created := s.rec.created
-	s.rec.storing.Unlock()
-	if !created {
-		s.persist()
+// firstSave is how long a new session may stay unstored. Most clients join a room sooner, which stores it; until then a
+// crash costs nothing but an id, and the client is told.
+const firstSave = 100 * time.Millisecond
+
+// saveNewSoon stores a session for the first time, unless a Join does.
+func (s *Socket) saveNewSoon() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.rec.saved != "" || !s.connectedLocked() {
+		return
 	}
+	time.AfterFunc(firstSave, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.rec.saved == "" && s.connectedLocked() {
+			s.saveLocked()
+		}
+	})
 }
 
 // restore gives a client its session back, if it asks for it and it is to be had.
@@ -324,14 +334,12 @@ func (s *Socket) sendReplay(ctx context.Context, r *resumption) error {
 			if err := s.client.waitQueue(ctx, room); err != nil {
 				return err
 			}
-			offset := e.Offset.String()
-			w, err := s.client.server.encode(&parser.Packet{Type: parser.Event, Namespace: s.namespace, Data: e.Data,
-				Attachments: e.Attachments}, offset)
+			r, err := s.ns.history.replayed.of(s.ns.history, e)
 			if err != nil {
 				return err
 			}
 			s.mu.Lock()
-			err = s.queueAt(w, offset)
+			err = s.queueAt(r.wire, r.offset)
 			s.mu.Unlock()
 			if err != nil {
 				return err
