@@ -2,6 +2,7 @@
 # make check   formatting, vet, staticcheck
 # make test    everything that must pass, after installing what it needs; ends with PASS or FAIL
 # make unit    the tests that need Go alone
+# make stores  the tiers of the log against real servers that the tests start
 # make e2e     the daemon with unchanged clients in Node and Chromium, and the tools against it
 # make bench   speed and memory next to Node's socket.io; BENCH=--quick for a short run
 
@@ -11,6 +12,7 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+TAGS := e2e,dynamodb,redis
 NODE_MODULES := testdata/js/node_modules/.package-lock.json
 # sudo forgets where Go is
 export PATH := $(PATH):/usr/local/go/bin
@@ -22,18 +24,22 @@ build:
 
 .PHONY: test
 test:
-	@if $(MAKE) --no-print-directory install check unit e2e; then echo PASS; else echo FAIL; exit 1; fi
+	@if $(MAKE) --no-print-directory install check unit stores e2e; then echo PASS; else echo FAIL; exit 1; fi
 
 .PHONY: check
 check:
 	@unformatted=$$(gofmt -l $$(find . -name node_modules -prune -o -name '*.go' -print)); \
 	if [ -n "$$unformatted" ]; then echo "not formatted with gofmt:"; echo "$$unformatted"; exit 1; fi
-	go vet -tags e2e ./...
-	go run $(STATICCHECK) -tags e2e ./...
+	go vet -tags $(TAGS) ./...
+	go run $(STATICCHECK) -tags $(TAGS) ./...
 
 .PHONY: unit
 unit:
 	go test -race -timeout 20m ./...
+
+.PHONY: stores
+stores: $(NODE_MODULES)
+	go test -tags dynamodb -count 1 -short -timeout 20m ./recovery/dynamodb -rapid.checks=10
 
 .PHONY: e2e
 e2e: $(NODE_MODULES)
