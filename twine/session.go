@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -324,7 +325,7 @@ func (s *Socket) ConfirmReceived(t time.Time) {
 	if s.rec == nil || t.UnixMilli() <= 0 {
 		return
 	}
-	before := recovery.Offset{MS: uint64(t.UnixMilli())}
+	before := recovery.Offset{MS: uint64(t.UnixMilli()) - 1, Seq: math.MaxUint64}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	pos, err := recovery.ParseOffset(s.rec.pos)
