@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/twine-realtime/twine/cmd/twined/internal/apikey"
@@ -24,7 +25,8 @@ func main() {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	if err := run(os.Args[1:], os.Stdout, os.Stderr, signals); err != nil {
-		fmt.Fprintln(os.Stderr, "twined:", err)
+		// Errors that were joined stand below each other. Whoever reads the log wants one line.
+		fmt.Fprintln(os.Stderr, "twined:", strings.ReplaceAll(err.Error(), "\n", "; "))
 		os.Exit(1)
 	}
 }

@@ -1,7 +1,9 @@
 // Drives Chromium: commands come in and answers go out, one JSON object a line.
 //
-//   {"do": "open", "page": "a", "url": "..."}         opens a page in a browser profile of its own, or loads another
-//                                                     address in it
+//   {"do": "open", "page": "a", "url": "..."}         opens a page in a browser profile of its own, or in the one that
+//                                                     "profile" names, or loads another address in an open page
+//   {"do": "reload", "page": "a"}                     reloads a page
+//   {"do": "close", "page": "a"}                      closes a page; its profile stays, with its cookies
 //   {"do": "evaluate", "page": "a", "script": "..."}  answers with the expression's value
 //   {"do": "cookies", "page": "a", "url": "..."}      answers with the cookies of that address
 //   {"do": "screenshot", "page": "a", "path": "..."}
@@ -26,10 +28,11 @@ const browser = await chromium.launch({
   ],
 });
 const pages = new Map();
+const profiles = new Map();
 
-async function open(name) {
-  const context = await browser.newContext({ viewport: { width: 560, height: 560 } });
-  const page = await context.newPage();
+async function open(name, profile = name) {
+  if (!profiles.has(profile)) profiles.set(profile, await browser.newContext({ viewport: { width: 560, height: 560 } }));
+  const page = await profiles.get(profile).newPage();
   page.on("console", (message) => report({ page: name, console: message.text() }));
   page.on("pageerror", (error) => report({ page: name, console: "uncaught: " + error.message }));
   pages.set(name, page);
@@ -37,8 +40,17 @@ async function open(name) {
 }
 
 const commands = {
-  async open({ page, url }) {
-    await (pages.get(page) ?? (await open(page))).goto(url);
+  async open({ page, profile, url }) {
+    await (pages.get(page) ?? (await open(page, profile))).goto(url);
+    return true;
+  },
+  async reload({ page }) {
+    await pages.get(page).reload();
+    return true;
+  },
+  async close({ page }) {
+    await pages.get(page).close();
+    pages.delete(page);
     return true;
   },
   evaluate: ({ page, script }) => pages.get(page).evaluate(script),

@@ -3,12 +3,14 @@
 //
 //   node subscriber.mjs URL '{"package": "socket.io-client", "options": {...}, "rooms": ["..."]}'
 //
+// It subscribes to the rooms each time that it connects; with "once": true, the first time only.
+//
 // Lines on standard input are emitted in the same form. The end of standard input ends the program.
 
 import { createInterface } from "node:readline";
 
 const [url, settings] = process.argv.slice(2);
-const { package: client, options, rooms } = JSON.parse(settings);
+const { package: client, options, rooms, once } = JSON.parse(settings);
 const { io } = await import(client);
 
 const report = (...line) => process.stdout.write(JSON.stringify(line) + "\n");
@@ -21,8 +23,9 @@ socket.io.on("open", () => {
   engine.on("upgrade", (transport) => report("upgrade", transport.name));
 });
 socket.on("connect", () => {
-  report("connect", socket.id);
+  report("connect", socket.id, socket.recovered);
   for (const room of rooms) socket.emit("subscribe", room);
+  if (once) rooms.length = 0;
 });
 socket.on("connect_error", (error) => report("connect_error", error.message));
 socket.on("disconnect", (reason) => report("disconnect", reason));

@@ -50,6 +50,22 @@ func (b *browser) open(page, url string) {
 	b.do(map[string]any{"do": "open", "page": page, "url": url}, nil)
 }
 
+// openTab opens a page beside the others of a profile, with the same cookies.
+func (b *browser) openTab(page, profile, url string) {
+	b.t.Helper()
+	b.do(map[string]any{"do": "open", "page": page, "profile": profile, "url": url}, nil)
+}
+
+func (b *browser) reload(page string) {
+	b.t.Helper()
+	b.do(map[string]any{"do": "reload", "page": page}, nil)
+}
+
+func (b *browser) close(page string) {
+	b.t.Helper()
+	b.do(map[string]any{"do": "close", "page": page}, nil)
+}
+
 // evaluate runs a script in a page.
 func (b *browser) evaluate(page, script string) {
 	b.t.Helper()

@@ -22,6 +22,7 @@ type daemon struct {
 	process        *exec.Cmd
 	stdout, stderr *lines
 	dir, host, key string
+	args           []string
 	exited         chan struct{} // closed when the process is gone
 	client         *http.Client
 }
@@ -38,7 +39,17 @@ func startDaemon(t *testing.T, args ...string) *daemon {
 // launch starts twined on the data folder dir, and waits until it listens.
 func launch(t *testing.T, dir string, args ...string) *daemon {
 	t.Helper()
-	d := &daemon{t: t, dir: dir, exited: make(chan struct{}), client: &http.Client{
+	d, refusal := tryLaunch(t, dir, args...)
+	if d == nil {
+		t.Fatalf("twined does not start: %s", refusal)
+	}
+	return d
+}
+
+// tryLaunch starts twined, and waits until it listens or has ended. Then it returns what that has written, and no daemon.
+func tryLaunch(t *testing.T, dir string, args ...string) (d *daemon, refusal string) {
+	t.Helper()
+	d = &daemon{t: t, dir: dir, args: args, exited: make(chan struct{}), client: &http.Client{
 		Timeout:   patience,
 		Transport: &http.Transport{MaxIdleConnsPerHost: 16},
 	}}
@@ -67,15 +78,35 @@ func launch(t *testing.T, dir string, args ...string) *daemon {
 		<-d.exited
 	})
 	var entry struct{ Address string }
-	line := d.stderr.waitFor(t, 0, "twined listens", func(line string) bool { return strings.Contains(line, `"listening"`) })
-	if err := json.Unmarshal([]byte(line), &entry); err != nil {
-		t.Fatalf("%v: %s", err, line)
+	var listening string
+	eventually(t, "twined listens, or has ended", func() bool {
+		for _, line := range d.stderr.from(0) {
+			if strings.Contains(line, `"listening"`) {
+				listening = line
+			}
+		}
+		return listening != "" || d.hasExited()
+	})
+	if listening == "" {
+		return nil, d.stderr.String() + "\n"
+	}
+	if err := json.Unmarshal([]byte(listening), &entry); err != nil {
+		t.Fatalf("%v: %s", err, listening)
 	}
 	d.host = entry.Address
 	if key, err := os.ReadFile(filepath.Join(dir, "api-key")); err == nil {
 		d.key = strings.TrimSpace(string(key))
 	}
-	return d
+	return d, ""
+}
+
+func (d *daemon) hasExited() bool {
+	select {
+	case <-d.exited:
+		return true
+	default:
+		return false
+	}
 }
 
 func (d *daemon) url() string { return "http://" + d.host }
@@ -87,16 +118,22 @@ func (d *daemon) stop() {
 	d.waitExit(0)
 }
 
+// kill ends the daemon as a power cut would.
+func (d *daemon) kill() {
+	d.t.Helper()
+	d.process.Process.Kill()
+	d.waitExit(-1)
+}
+
+// again starts the daemon, which has ended, on the same address and data folder.
+func (d *daemon) again() *daemon {
+	d.t.Helper()
+	return launch(d.t, d.dir, append(d.args, "--listen", d.host)...)
+}
+
 func (d *daemon) waitExit(status int) {
 	d.t.Helper()
-	eventually(d.t, "twined exits", func() bool {
-		select {
-		case <-d.exited:
-			return true
-		default:
-			return false
-		}
-	})
+	eventually(d.t, "twined exits", d.hasExited)
 	d.client.CloseIdleConnections()
 	if got := d.process.ProcessState.ExitCode(); got != status {
 		d.t.Errorf("twined exited with status %d, want %d:\n%s", got, status, d.stderr)
@@ -132,26 +169,32 @@ func (d *daemon) do(t *testing.T, method, path string, header http.Header, body 
 
 // publish sends a message to a room as a backend does. Unlike do, it may be called from any goroutine.
 func (d *daemon) publish(room string, payload any) error {
+	response, text, err := d.tryPublish(room, "", payload)
+	if err == nil && (response.StatusCode != http.StatusCreated || text != "ok") {
+		err = fmt.Errorf("publish: %s %s", response.Status, text)
+	}
+	return err
+}
+
+// tryPublish sends a message, with an Idempotency-Key unless that is empty. An error means that there was no answer.
+func (d *daemon) tryPublish(room, key string, payload any) (response *http.Response, text string, err error) {
 	body, err := json.Marshal(map[string]any{"room_id": room, "payload": payload})
 	if err != nil {
-		return err
+		return nil, "", err
 	}
 	request, err := http.NewRequest("POST", d.url()+"/api/twine", bytes.NewReader(body))
 	if err != nil {
-		return err
+		return nil, "", err
 	}
 	request.Header.Set("Authorization", d.key)
-	response, err := d.client.Do(request)
+	if key != "" {
+		request.Header.Set("Idempotency-Key", key)
+	}
+	response, err = d.client.Do(request)
 	if err != nil {
-		return err
+		return nil, "", err
 	}
 	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		return err
-	}
-	if response.StatusCode != http.StatusCreated || string(text) != "ok" {
-		return fmt.Errorf("publish: %s %s", response.Status, text)
-	}
-	return nil
+	read, err := io.ReadAll(response.Body)
+	return response, string(read), err
 }

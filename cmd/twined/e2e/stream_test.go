@@ -3,6 +3,8 @@
 package e2e
 
 import (
+	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -28,7 +30,34 @@ func startPacedStream(t *testing.T, d *daemon, room string) *stream {
 	return newStream(t, d, room, 20*time.Millisecond)
 }
 
+// startStubbornStream publishes a few dozen messages a second and sends each with its own key again and again, until it
+// is accepted: the daemon may go and come back.
+func startStubbornStream(t *testing.T, d *daemon, room string) *stream {
+	return runStream(t, 5*time.Millisecond, func(n int) error {
+		deadline := time.Now().Add(patience)
+		for {
+			response, text, err := d.tryPublish(room, fmt.Sprintf("%s/%d", room, n), map[string]int{"n": n})
+			if err == nil && response.StatusCode == http.StatusCreated {
+				return nil
+			}
+			if err == nil && response.StatusCode != http.StatusServiceUnavailable {
+				return fmt.Errorf("message %d: %s %s", n, response.Status, text)
+			}
+			if time.Now().After(deadline) {
+				return fmt.Errorf("message %d is not accepted: %v, %w", n, response, err)
+			}
+			<-time.After(10 * time.Millisecond)
+		}
+	})
+}
+
 func newStream(t *testing.T, d *daemon, room string, pause time.Duration) *stream {
+	return runStream(t, pause, func(n int) error {
+		return d.publish(room, map[string]any{"n": n, "text": strings.Repeat("zażółć ", 5)})
+	})
+}
+
+func runStream(t *testing.T, pause time.Duration, publish func(n int) error) *stream {
 	s := &stream{ending: make(chan struct{}), stopped: make(chan struct{})}
 	t.Cleanup(s.stop)
 	go func() {
@@ -39,7 +68,7 @@ func newStream(t *testing.T, d *daemon, room string, pause time.Duration) *strea
 				return
 			case <-time.After(pause):
 			}
-			if err := d.publish(room, map[string]any{"n": n, "text": strings.Repeat("zażółć ", 5)}); err != nil {
+			if err := publish(n); err != nil {
 				t.Error(err)
 				return
 			}

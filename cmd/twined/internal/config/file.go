@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -66,6 +67,8 @@ func settingText(value any) (string, error) {
 		return value, nil
 	case json.Number:
 		return value.String(), nil
+	case bool:
+		return strconv.FormatBool(value), nil
 	case []any:
 		items := make([]string, len(value))
 		for i, item := range value {
@@ -77,6 +80,6 @@ func settingText(value any) (string, error) {
 		}
 		return strings.Join(items, ","), nil
 	default:
-		return "", errors.New("want a string, a number or a list of strings")
+		return "", errors.New("want a string, a number, true, false or a list of strings")
 	}
 }

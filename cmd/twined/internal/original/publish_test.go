@@ -178,7 +178,7 @@ func TestSameMessage(t *testing.T) {
 		want  bool
 	}{
 		"later":            {event(`{"a":1,"timestamp":6,"b":{"timestamp":7}}`, "r", 1800000000000), true},
-		"another order":    {event(` { "b":{"timestamp":7},"a":1}`, "r", 1), true},
+		"another order":    {event(`{ "b":{"timestamp":7},"a":1 }`, "r", 1), true},
 		"other payload":    {event(`{"a":1,"b":{"timestamp":8}}`, "r", 1700000000123), false},
 		"less payload":     {event(`{}`, "r", 1700000000123), false},
 		"other room":       {event(`{"a":1,"b":{"timestamp":7}}`, "s", 1700000000123), false},

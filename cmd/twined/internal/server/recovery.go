@@ -41,8 +41,11 @@ func openStore(cfg *config.Config, log *slog.Logger) (*disk.Store, error) {
 	if corrupt := (*disk.CorruptError)(nil); errors.As(err, &corrupt) {
 		return nil, fmt.Errorf("%w; restore it from a backup, or start with --quarantine to set it aside and begin with an empty one", err)
 	}
+	if errors.Is(err, disk.ErrLocked) {
+		return nil, fmt.Errorf("%w, perhaps another twined; give each a data folder of its own with --data-dir", err)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot open %s: %w", path, err)
+		return nil, fmt.Errorf("cannot use the data folder: %w", err)
 	}
 	return store, nil
 }
