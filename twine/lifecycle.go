@@ -101,7 +101,7 @@ func (s *Socket) enterNamespace() {
 	s.adopt()
 	s.runConnectHandlers()
 	if s.rec != nil {
-		s.saveNewSoon()
+		s.persistNew()
 	}
 }
 

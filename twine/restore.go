@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/twine-realtime/twine/adapter"
 	"github.com/twine-realtime/twine/recovery"
@@ -110,24 +109,14 @@ func (s *Socket) adopt() {
 	}
 }
 
-// firstSave is how long a new session may stay unstored. Most clients join a room sooner, which stores it; until then a
-// crash costs nothing but an id, and the client is told.
-const firstSave = 100 * time.Millisecond
-
-// saveNewSoon stores a session for the first time, unless a Join does.
-func (s *Socket) saveNewSoon() {
+// persistNew stores a session for the first time, unless a Join has. A client may be cut off, and back, in a moment.
+func (s *Socket) persistNew() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.rec.saved != "" || !s.connectedLocked() {
-		return
+	stored := s.rec.saved != ""
+	s.mu.Unlock()
+	if !stored {
+		s.persist()
 	}
-	time.AfterFunc(firstSave, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.rec.saved == "" && s.connectedLocked() {
-			s.saveLocked()
-		}
-	})
 }
 
 // restore gives a client its session back, if it asks for it and it is to be had.
