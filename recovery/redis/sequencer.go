@@ -1,0 +1,244 @@
+package redislog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/twine-realtime/twine/recovery"
+	"github.com/twine-realtime/twine/recovery/redis/wire"
+	"github.com/twine-realtime/twine/twine/parser"
+)
+
+// SequencerOptions describe a Sequencer. Namespace, Deliver and Gap are
+// required.
+type SequencerOptions struct {
+	Namespace string
+
+	// Hot gets every entry right before it is handed out; nil: none. It makes
+	// reads of what this node has seen cheap. It is not closed.
+	Hot recovery.HotLog
+
+	// Deliver hands entries out to local sockets. It is called with ascending
+	// entries, from one goroutine at a time, and never for an entry twice. It
+	// must not block, nor call the Sequencer. The slice and what it refers to may
+	// be kept and must not be modified.
+	Deliver func(entries []recovery.Entry)
+
+	// Gap says that entries were lost to this node: those between From and To.
+	// The connections of all clients of the namespace have to be closed before
+	// it returns, so that nothing that is delivered later reaches them: what
+	// they have received so far is their position, and with it they can be
+	// restored, or are told what they missed. It is called from the goroutine
+	// of Deliver, under the same rules.
+	Gap func(gap *recovery.GapError)
+
+	// Moved says that everything up to an offset was handed out, also when the
+	// entries were other namespaces'. Nil: nobody wants to know. It is called
+	// from the goroutine of Deliver, under the same rules.
+	Moved func(to recovery.Offset)
+}
+
+// Sequencer is a namespace's part of the stream: it appends entries, hands them
+// out, and reads them again. It does what a recovery.Sequencer does for a node
+// that stands alone. Its methods may be called concurrently.
+type Sequencer struct {
+	stream *Stream
+	opts   SequencerOptions
+
+	fence  sync.Mutex // held while entries are handed out
+	handed recovery.Offset
+
+	waiting int  // entries under way; guarded by Stream.mu
+	closed  bool // guarded by Stream.mu
+}
+
+// NewSequencer begins to hand out a namespace's entries, from now on. A namespace
+// has one Sequencer at a time.
+func (s *Stream) NewSequencer(ctx context.Context, opts SequencerOptions) (*Sequencer, error) {
+	if opts.Namespace == "" || opts.Deliver == nil || opts.Gap == nil {
+		return nil, errors.New("recovery: a sequencer needs a Namespace, a Deliver and a Gap function")
+	}
+	if err := s.catchUpWithArchive(ctx, opts.Namespace); err != nil {
+		return nil, fmt.Errorf("failed to open the log of namespace %q: %w", opts.Namespace, err)
+	}
+	s.dispatch.Lock()
+	defer s.dispatch.Unlock()
+	sub := s.subscriber(opts.Namespace)
+	if sub.log != nil {
+		return nil, fmt.Errorf("recovery: namespace %q has a sequencer", opts.Namespace)
+	}
+	q := &Sequencer{stream: s, opts: opts, handed: s.position()}
+	if opts.Hot != nil {
+		if err := opts.Hot.Begin(ctx, opts.Namespace, q.handed); err != nil {
+			s.drop(opts.Namespace)
+			return nil, fmt.Errorf("failed to open the log of namespace %q: %w", opts.Namespace, err)
+		}
+	}
+	sub.log = q
+	return q, nil
+}
+
+// catchUpWithArchive makes sure that new offsets are after those that a namespace
+// has in the archive: the clock of a new Redis may be behind.
+func (s *Stream) catchUpWithArchive(ctx context.Context, ns string) error {
+	if s.opts.Archive == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.opts.CommitTimeout)
+	defer cancel()
+	last, err := s.opts.Archive.Last(ctx, ns)
+	if err != nil {
+		return err
+	}
+	e, err := s.begin(ctx, last, recovery.Offset{})
+	if err != nil || !e.last.Before(last) {
+		return err
+	}
+	if e, err = s.begin(ctx, last, e.start); err != nil {
+		return err
+	}
+	return s.await(ctx, e.start)
+}
+
+// Publish appends an entry to the stream and waits until it is accepted: the
+// stream has it, this node has handed it out and, unless the stream is Async,
+// the Archive has it. Its offset is the result; that of e is ignored. It takes
+// ownership of what e refers to.
+//
+// If the ID of e is known, nothing is appended: the result is the offset that the
+// first one got, and dup is true.
+//
+// Errors: recovery.ErrNotDurable when it is not certain that the entry is
+// accepted, or ctx ended before it was; it may be in the stream, so publish it
+// again only with the same ID. recovery.ErrFull and recovery.ErrClosed, and those
+// that match wire.ErrMalformed: nothing was appended.
+func (q *Sequencer) Publish(ctx context.Context, e recovery.Entry) (offset recovery.Offset, dup bool, err error) {
+	p, err := q.pending(e)
+	if err != nil {
+		return recovery.Offset{}, false, err
+	}
+	for {
+		room, err := q.stream.enqueue(p)
+		if err != nil {
+			return recovery.Offset{}, false, err
+		}
+		if room == nil {
+			return p.wait(ctx)
+		}
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return recovery.Offset{}, false, fmt.Errorf("waiting for room in the queue: %w: %w", recovery.ErrFull, ctx.Err())
+		}
+	}
+}
+
+// Append is Publish without waiting: it fails with recovery.ErrFull where Publish
+// would wait for room, and does not tell the outcome. Entries appended by one
+// goroutine keep their order.
+func (q *Sequencer) Append(e recovery.Entry) error {
+	p, err := q.pending(e)
+	if err != nil {
+		return err
+	}
+	room, err := q.stream.enqueue(p)
+	if room != nil {
+		return fmt.Errorf("queue of stream %q: %w", q.stream.opts.Name, recovery.ErrFull)
+	}
+	return err
+}
+
+func (q *Sequencer) pending(e recovery.Entry) (*pending, error) {
+	b := wire.Broadcast{Options: wire.Options{Rooms: e.Rooms, Except: e.Except}}
+	b.Packet = parser.Packet{Type: parser.Event, Data: e.Data, Attachments: e.Attachments}
+	data, err := b.StreamData()
+	if err != nil {
+		return nil, err
+	}
+	p := &pending{ns: q.opts.Namespace, kind: wire.BroadcastPacket, data: data, log: q, size: e.Size() + len(data),
+		done: make(chan struct{})}
+	p.entry.ID = e.ID
+	if q.stream.opts.Archive != nil {
+		p.entry = e
+	}
+	p.archived = q.stream.opts.Archive == nil
+	return p, nil
+}
+
+// Fence runs f while nothing is being handed out, and tells it the newest offset
+// that was. A socket that f adds to its rooms gets everything after the fence
+// from Deliver, and nothing up to it. f must not wait for anything that waits for
+// a Publish.
+func (q *Sequencer) Fence(f func(fence recovery.Offset)) {
+	q.fence.Lock()
+	defer q.fence.Unlock()
+	f(q.handed)
+}
+
+// Handed is how far this node is: everything up to there was handed out.
+func (q *Sequencer) Handed() recovery.Offset {
+	q.fence.Lock()
+	defer q.fence.Unlock()
+	return q.handed
+}
+
+// Close refuses further entries and waits for those that are under way, or for
+// ctx. Then Deliver is not called any more. The Stream stays open.
+func (q *Sequencer) Close(ctx context.Context) error {
+	s := q.stream
+	s.mu.Lock()
+	q.closed = true
+	s.mu.Unlock()
+	err := s.drain(ctx, func() int { return q.waiting })
+	s.dispatch.Lock()
+	defer s.dispatch.Unlock()
+	if sub := s.namespaces[q.opts.Namespace]; sub != nil && sub.log == q {
+		sub.log = nil
+		s.drop(q.opts.Namespace)
+	}
+	return err
+}
+
+// handOut hands out entries of the namespace. It needs Stream.dispatch.
+func (q *Sequencer) handOut(entries []recovery.Entry) {
+	last := entries[len(entries)-1].Offset
+	if q.opts.Hot != nil {
+		ctx := context.Background() // it is in memory
+		if err := q.opts.Hot.Append(ctx, q.opts.Namespace, entries); err != nil {
+			err = errors.Join(err, q.opts.Hot.Begin(ctx, q.opts.Namespace, last))
+			q.stream.opts.Logger.Warn("recovery: the hot log missed entries", "namespace", q.opts.Namespace, "error", err)
+		}
+	}
+	q.fence.Lock()
+	defer q.fence.Unlock()
+	q.opts.Deliver(entries)
+	q.handed = last
+}
+
+// moveTo notes that there is nothing more up to an offset. It needs Stream.dispatch.
+func (q *Sequencer) moveTo(to recovery.Offset) {
+	q.fence.Lock()
+	defer q.fence.Unlock()
+	q.handed = to
+	if q.opts.Moved != nil {
+		q.opts.Moved(to)
+	}
+}
+
+// skip goes on behind a hole. It needs Stream.dispatch.
+func (q *Sequencer) skip(to recovery.Offset) {
+	q.fence.Lock()
+	defer q.fence.Unlock()
+	q.opts.Gap(&recovery.GapError{Namespace: q.opts.Namespace, From: q.handed, To: to})
+	if q.opts.Hot != nil {
+		if err := q.opts.Hot.Begin(context.Background(), q.opts.Namespace, to); err != nil {
+			q.stream.opts.Logger.Warn("recovery: the hot log can't begin anew", "namespace", q.opts.Namespace, "error", err)
+		}
+	}
+	q.handed = to
+	if q.opts.Moved != nil {
+		q.opts.Moved(to)
+	}
+}
