@@ -40,6 +40,7 @@ unit:
 .PHONY: stores
 stores: $(NODE_MODULES)
 	go test -tags dynamodb -count 1 -short -timeout 20m ./recovery/dynamodb -rapid.checks=10
+	go test -tags redis -count 1 -timeout 20m ./recovery/redis/... ./adapter/streams
 
 .PHONY: e2e
 e2e: $(NODE_MODULES)
@@ -59,6 +60,7 @@ packages:
 	command -v gcc >/dev/null || missing+=(gcc libc6-dev); \
 	command -v node >/dev/null || missing+=(nodejs); \
 	command -v npm >/dev/null || missing+=(npm); \
+	command -v redis-server >/dev/null || missing+=(redis-server); \
 	[ -x "$$CHROMIUM" ] || missing+=(chromium); \
 	if [ $${#missing[@]} -gt 0 ]; then \
 		as_root=; [ "$$(id -u)" = 0 ] || as_root=sudo; \
