@@ -22,7 +22,7 @@ func TestStockClientsWhileMessagesFlow(t *testing.T) {
 	for _, client := range []string{"socket.io-client", "socket.io-client-3"} {
 		for name, options := range variants {
 			t.Run(client+"/"+name, func(t *testing.T) {
-				const rounds = 4
+				const rounds = 8
 				room := t.Name()
 				stream := startStream(t, d, room)
 				for range rounds {

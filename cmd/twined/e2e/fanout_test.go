@@ -13,7 +13,7 @@ import (
 
 // TestFanOut: every message of several publishers reaches every client of a large room, in each publisher's order.
 func TestFanOut(t *testing.T) {
-	const publishers, messages, clients = 4, 300, 1000
+	const publishers, messages, clients = 4, 500, 1000
 	d := startDaemon(t)
 	peers := joinMany(t, d, "crowd", clients)
 
