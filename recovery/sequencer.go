@@ -129,8 +129,8 @@ type batch struct {
 	waiters []*pending
 }
 
-// Pending is an entry that was given to Append.
-type Pending struct {
+// handle is the Pending of an entry, or of one that repeats it.
+type handle struct {
 	p      *pending
 	joined bool
 }
@@ -215,12 +215,12 @@ func (s *Sequencer) resume(ctx context.Context) error {
 func (s *Sequencer) Publish(ctx context.Context, e Entry) (offset Offset, dup bool, err error) {
 	p := newPending(e)
 	for {
-		handle, room, err := s.enqueue(p)
+		h, room, err := s.enqueue(p)
 		if err != nil {
 			return Offset{}, false, err
 		}
-		if handle != nil {
-			return handle.Wait(ctx)
+		if h != nil {
+			return h.Wait(ctx)
 		}
 		select {
 		case <-room:
@@ -233,12 +233,15 @@ func (s *Sequencer) Publish(ctx context.Context, e Entry) (offset Offset, dup bo
 // Append is Publish without waiting: it fails with ErrFull where Publish would
 // wait for room, and the outcome is the result's. Entries appended by one
 // goroutine keep their order.
-func (s *Sequencer) Append(e Entry) (*Pending, error) {
-	handle, room, err := s.enqueue(newPending(e))
-	if room != nil {
+func (s *Sequencer) Append(e Entry) (Pending, error) {
+	h, room, err := s.enqueue(newPending(e))
+	switch {
+	case room != nil:
 		return nil, fmt.Errorf("queue of namespace %q: %w", s.opts.Namespace, ErrFull)
+	case err != nil:
+		return nil, err
 	}
-	return handle, err
+	return h, nil
 }
 
 func newPending(e Entry) *pending {
@@ -247,14 +250,14 @@ func newPending(e Entry) *pending {
 
 // enqueue puts p into the queue, or finds the one it repeats. If there is no
 // room it returns a channel that is closed when there may be.
-func (s *Sequencer) enqueue(p *pending) (*Pending, <-chan struct{}, error) {
+func (s *Sequencer) enqueue(p *pending) (*handle, <-chan struct{}, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return nil, nil, fmt.Errorf("sequencer of namespace %q: %w", s.opts.Namespace, ErrClosed)
 	}
 	if first := s.inFlight[p.entry.ID]; first != nil && p.entry.ID != "" {
-		return &Pending{p: first, joined: true}, nil, nil
+		return &handle{p: first, joined: true}, nil, nil
 	}
 	// An entry that is larger than the whole bound still fits an empty queue.
 	if s.waiting > 0 && (s.waiting >= s.opts.MaxQueued || s.bytes+p.size > s.opts.MaxQueuedBytes) {
@@ -274,7 +277,7 @@ func (s *Sequencer) enqueue(p *pending) (*Pending, <-chan struct{}, error) {
 	s.bytes += p.size
 	s.queue = append(s.queue, p)
 	s.signal()
-	return &Pending{p: p}, nil, nil
+	return &handle{p: p}, nil, nil
 }
 
 func (s *Sequencer) signal() {
@@ -294,11 +297,11 @@ func (s *Sequencer) freeRoom(entries, bytes int) {
 	}
 }
 
-// Done is closed when the outcome is known.
-func (p *Pending) Done() <-chan struct{} { return p.p.done }
+// Done implements Pending.
+func (p *handle) Done() <-chan struct{} { return p.p.done }
 
-// Wait waits for the outcome. The results are those of Publish.
-func (p *Pending) Wait(ctx context.Context) (offset Offset, dup bool, err error) {
+// Wait implements Pending.
+func (p *handle) Wait(ctx context.Context) (offset Offset, dup bool, err error) {
 	select {
 	case <-p.p.done:
 	default:

@@ -136,7 +136,7 @@ func TestPublishersKeepTheirOrder(t *testing.T) {
 
 func TestAppendKeepsItsOrderWithoutWaiting(t *testing.T) {
 	f := newFixture(t, nil)
-	var all []*recovery.Pending
+	var all []recovery.Pending
 	for i := range 500 {
 		p, err := f.Append(message(i))
 		if err != nil {

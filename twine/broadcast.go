@@ -104,7 +104,7 @@ func (b BroadcastOperator) SocketsJoin(rooms ...string) error {
 
 // SocketsLeave takes the selected sockets out of rooms.
 func (b BroadcastOperator) SocketsLeave(rooms ...string) error {
-	b.ns.history.settle()
+	b.ns.log().settle()
 	return b.ns.adapter.DelSockets(b.ns.server.ctx, b.opts, rooms)
 }
 

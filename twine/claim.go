@@ -14,7 +14,7 @@ import (
 
 // claim claims the session of a pid and takes it over from the connection that has it.
 func (s *Socket) claim(ctx context.Context, pid string) (recovery.State, error) {
-	opts := s.ns.history.opts
+	opts := s.ns.log().opts
 	ctx, cancel := context.WithTimeout(ctx, opts.Timeout)
 	defer cancel()
 	if s.rec.twineID != "" {
@@ -36,7 +36,7 @@ func (s *Socket) claim(ctx context.Context, pid string) (recovery.State, error) 
 	}
 	st, previous, err := opts.Sessions.Claim(ctx, key, s.rec.token)
 	s.client.server.strays.remove(previous)
-	if err == nil && !s.takeOver(pid, &st) {
+	if err == nil && (!s.takeOver(pid, &st) || !s.takeOverElsewhere(ctx, previous, pid, &st)) {
 		s.forgetSession(key, s.rec.token)
 		err = recovery.ErrUnknownSession
 	}
@@ -47,7 +47,7 @@ func (s *Socket) claim(ctx context.Context, pid string) (recovery.State, error) 
 // would not be here. What it knew is newer than what is stored. It reports false if the session is over, for the client
 // has said goodbye. It needs the lock of the session.
 func (s *Socket) takeOver(pid string, st *recovery.State) bool {
-	if joining := s.ns.history.noteClaim(s, st.PID); joining != nil {
+	if joining := s.ns.log().noteClaim(s, st.PID); joining != nil {
 		joining.superseded(s) // from here on it will not enter its rooms
 		joining.mu.Lock()
 		if r := joining.rec.claimed; r != nil && r.state.PID == st.PID {
@@ -67,7 +67,7 @@ func (s *Socket) takeOver(pid string, st *recovery.State) bool {
 	old.mu.Unlock()
 	old.supersede(s, st)
 	if over {
-		s.ns.history.forgetClaim(s, &resumption{state: *st})
+		s.ns.log().forgetClaim(s, &resumption{state: *st})
 	}
 	return !over
 }
@@ -131,7 +131,6 @@ func (s *Socket) setClaimed(r *resumption) {
 // letGo ends the claim of a session. replaced tells that the socket's own is stored in its place.
 func (s *Socket) letGo(r *resumption, replaced bool) {
 	s.setClaimed(nil)
-	s.ns.history.forgetClaim(s, r)
 	switch {
 	case r.recovers(): // it is the same
 	case replaced && !r.keep:
@@ -139,14 +138,16 @@ func (s *Socket) letGo(r *resumption, replaced bool) {
 	default:
 		s.giveBack(r)
 	}
+	s.ns.log().forgetClaim(s, r)
 }
 
-// giveBack lets a claimed session go as it was found.
+// giveBack lets a claimed session go as it was found. Until that is stored, the claim is still to be found: who looks for
+// the session waits, instead of taking it for another's.
 func (s *Socket) giveBack(r *resumption) {
 	opts := s.client.server.opts.Recovery
 	ctx, cancel := context.WithTimeout(context.Background(), opts.Timeout)
 	defer cancel()
-	s.ns.history.forgetClaim(s, r)
+	defer s.ns.log().forgetClaim(s, r)
 	if err := opts.Sessions.Release(ctx, r.state, s.rec.token, opts.MaxDisconnection); err != nil && !errors.Is(err, recovery.ErrSuperseded) {
 		s.stray(s.rec.token)
 		s.client.server.opts.Logger.Warn("twine: session can't be given back", slog.String("namespace", s.namespace), slog.Any("error", err))
@@ -154,9 +155,9 @@ func (s *Socket) giveBack(r *resumption) {
 }
 
 func (s *Socket) forgetSession(key, token string) {
-	ctx, cancel := context.WithTimeout(context.Background(), s.ns.history.opts.Timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), s.ns.log().opts.Timeout)
 	defer cancel()
-	if err := s.ns.history.opts.Sessions.Delete(ctx, key, token); err != nil && !errors.Is(err, recovery.ErrSuperseded) {
+	if err := s.ns.log().opts.Sessions.Delete(ctx, key, token); err != nil && !errors.Is(err, recovery.ErrSuperseded) {
 		s.client.server.opts.Logger.Warn("twine: old session is not deleted", slog.String("namespace", s.namespace), slog.Any("error", err))
 	}
 }

@@ -78,7 +78,7 @@ func (s *Socket) emit(flags Flags, event string, args []any) error {
 		return err
 	}
 	switch {
-	case s.rec == nil || s.ns == nil || s.ns.history == nil:
+	case s.rec == nil || s.ns == nil || s.ns.log() == nil:
 		var w *wire
 		if w, err = s.client.server.encode(p, ""); err == nil {
 			if flags.NoCompress {
@@ -105,7 +105,7 @@ func (s *Socket) sendLogged(p *parser.Packet) error {
 	if gone {
 		return ErrDisconnected
 	}
-	return s.ns.history.append(p, adapter.Options{Rooms: []string{s.id}})
+	return s.ns.log().append(p, adapter.Options{Rooms: []string{s.id}})
 }
 
 func (s *Socket) emitWithAck(ctx context.Context, flags Flags, event string, args []any) (*Reply, error) {

@@ -11,10 +11,10 @@ func (srv *Server) Leftovers() int {
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
 	for _, ns := range srv.namespaces {
-		if ns.history != nil {
-			ns.history.claiming.Lock()
-			n += len(ns.history.claims)
-			ns.history.claiming.Unlock()
+		if ns.log() != nil {
+			ns.log().claiming.Lock()
+			n += len(ns.log().claims)
+			ns.log().claiming.Unlock()
 		}
 	}
 	return n

@@ -85,6 +85,9 @@ func serve(t testing.TB, opts *twine.Options) *testServer {
 	if o.Engine.CloseTimeout == 0 {
 		o.Engine.CloseTimeout = 100 * time.Millisecond // polling clients that are not polling hold up Close
 	}
+	if o.Adapter == nil {
+		o.Adapter = adapterOf(o.Recovery)
+	}
 	srv := twine.NewServer(&o)
 	mux := http.NewServeMux()
 	mux.Handle("/socket.io/", srv)

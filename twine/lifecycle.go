@@ -200,7 +200,7 @@ func (s *Socket) connect(r *resumption, gap *missed) bool {
 	s.client.server.running.Add(1)
 	go func() {
 		defer s.client.server.running.Add(-1)
-		s.catchUp(r, s.ns.history.opts.ResumeDelay)
+		s.catchUp(r, s.ns.log().opts.ResumeDelay)
 	}()
 	return true
 }

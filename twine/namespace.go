@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/twine-realtime/twine/adapter"
 	"github.com/twine-realtime/twine/twine/parser"
@@ -20,8 +22,13 @@ type Namespace struct {
 	server  *Server
 	parent  *ParentNamespace // nil unless the namespace was created for a pattern or function
 	adapter adapter.Adapter
-	history *history // nil without recovery, or if its log could not be opened
+	history atomic.Pointer[history] // see log
 	ackID   atomic.Uint64
+
+	opening   sync.Mutex // held while the log is opened; guards what follows
+	notOpened error      // of the last try
+	triedAt   time.Time
+	closed    bool
 
 	users int // sockets that are joining or connected, guarded by Server.mu
 }
@@ -113,6 +120,19 @@ func (h host) Prepare(d *adapter.Delivery) error {
 	return nil
 }
 
+// Unlogged makes the namespace one that adapters of a cluster bring unlogged broadcasts to.
+func (h host) Unlogged(p *parser.Packet, o adapter.Options) error {
+	if log := h.ns.log(); log != nil {
+		return log.unlogged(p, o)
+	}
+	local, ok := h.ns.adapter.(localDeliverer)
+	if !ok {
+		return nil
+	}
+	_, err := local.Deliver(&adapter.Delivery{Packet: p, Flags: o.Flags}, o)
+	return err
+}
+
 func (h host) NextAckID() uint64 { return h.ns.nextAckID() }
 
 // nextAckID returns an id for an event that wants an acknowledgement, unique in the namespace on this server.
@@ -166,9 +186,5 @@ func (srv *Server) newNamespace(name string, parent *ParentNamespace) *Namespace
 		a = failedAdapter{adapter.NewInProcess(host{ns}), err}
 	}
 	ns.adapter = a
-	if ns.history, err = srv.newHistory(ns); err != nil {
-		srv.opts.Logger.Error("twine: namespace has no log", slog.String("namespace", name), slog.Any("error", err))
-		ns.adapter = failedAdapter{adapter.NewInProcess(host{ns}), err}
-	}
 	return ns
 }

@@ -76,10 +76,10 @@ func (s *Socket) findSession() (r *resumption, gap *missed, err error) {
 	if s.rec == nil {
 		return nil, nil, nil
 	}
-	if s.ns.history == nil {
-		return nil, nil, errUnavailable
-	}
 	ctx := s.Context()
+	if _, err := s.ns.openLog(ctx); err != nil {
+		return nil, nil, errors.Join(errUnavailable, err)
+	}
 	r, gap, err = s.restore(ctx, credentialsOf(s.auth))
 	if r == nil && gap == nil && err == nil {
 		r, gap, err = s.resume(ctx)
@@ -121,7 +121,7 @@ func (s *Socket) persistNew() {
 
 // restore gives a client its session back, if it asks for it and it is to be had.
 func (s *Socket) restore(ctx context.Context, c credentials) (*resumption, *missed, error) {
-	opts := s.ns.history.opts
+	opts := s.ns.log().opts
 	if c.pid == "" || (c.offset == "" && !opts.ResumeIdle) {
 		return nil, nil, nil
 	}
@@ -163,7 +163,7 @@ func (s *Socket) restore(ctx context.Context, c credentials) (*resumption, *miss
 	s.rec.storing.Lock()
 	s.rec.created = false
 	s.rec.storing.Unlock()
-	s.ns.history.forgetClaim(s, r)
+	s.ns.log().forgetClaim(s, r)
 	if err != nil {
 		// The client starts anew, so nobody will come back for this one.
 		s.setClaimed(nil)
@@ -189,7 +189,7 @@ func (s *Socket) notRestored(c credentials, why error) {
 
 // count finds out whether everything that r needs can be replayed.
 func (s *Socket) count(ctx context.Context, r *resumption) (*missed, error) {
-	h := s.ns.history
+	h := s.ns.log()
 	n := 0
 	err := s.replay(ctx, r, recovery.Offset{}, func(entries []recovery.Entry) error {
 		if n += len(entries); n > h.opts.MaxReplay {
@@ -209,7 +209,7 @@ var errTooMany = errors.New("twine: more events than are replayed")
 // replay reads what r needs up to through (zero: to the end), page by page.
 func (s *Socket) replay(ctx context.Context, r *resumption, through recovery.Offset,
 	page func(entries []recovery.Entry) error) error {
-	h := s.ns.history
+	h := s.ns.log()
 	var rooms []string
 	for _, st := range r.needs {
 		rooms = append(rooms, missing(st.Rooms, rooms)...)
@@ -261,7 +261,7 @@ func (s *Socket) enter(rooms []string, r *resumption) (entered bool) {
 		s.ns.adapter.Add(s, rooms...)
 		return true
 	}
-	s.ns.history.sequencer.Fence(func(fence recovery.Offset) {
+	s.ns.log().sequencer.Fence(func(fence recovery.Offset) {
 		s.mu.Lock()
 		if s.rec.lost {
 			// It would push the other one, which has the same id, out of its rooms.
@@ -323,7 +323,7 @@ func (s *Socket) sendReplay(ctx context.Context, r *resumption) error {
 			if err := s.client.waitQueue(ctx, room); err != nil {
 				return err
 			}
-			r, err := s.ns.history.replayed.of(s.ns.history, e)
+			r, err := s.ns.log().replayed.of(s.ns.log(), e)
 			if err != nil {
 				return err
 			}

@@ -71,7 +71,7 @@ func (s *Socket) resume(ctx context.Context) (*resumption, *missed, error) {
 	if id == "" {
 		return nil, nil, nil
 	}
-	opts := s.ns.history.opts
+	opts := s.ns.log().opts
 	unlock, err := s.client.server.identities.lock(ctx, browserKey(id))
 	if err != nil {
 		return nil, nil, errors.Join(errUnavailable, err)
@@ -131,11 +131,11 @@ func (s *Socket) claimLeft(ctx context.Context, known *recovery.State) (recovery
 		return recovery.State{}, err
 	}
 	defer unlock()
-	st, previous, err := s.ns.history.opts.Sessions.Claim(ctx, known.PID, s.rec.token)
+	st, previous, err := s.ns.log().opts.Sessions.Claim(ctx, known.PID, s.rec.token)
 	if err != nil {
 		return st, err
 	}
-	s.ns.history.noteClaim(s, known.PID)
+	s.ns.log().noteClaim(s, known.PID)
 	s.client.server.strays.remove(previous)
 	if st.Disconnected.IsZero() && !known.Disconnected.IsZero() {
 		st.Rooms, st.Position, st.Data = known.Rooms, known.Position, known.Data
@@ -145,14 +145,18 @@ func (s *Socket) claimLeft(ctx context.Context, known *recovery.State) (recovery
 
 // leftBehind returns the sessions of an identity that no living connection holds, those that were let go together.
 func (s *Socket) leftBehind(ctx context.Context, id string) ([]recovery.State, error) {
-	opts := s.ns.history.opts
+	opts := s.ns.log().opts
 	callCtx, cancel := context.WithTimeout(ctx, opts.Timeout)
 	defer cancel()
 	all, err := s.sessionsOf(callCtx, id)
 	if err != nil {
 		return nil, err
 	}
-	if known, changed := s.awaitSigns(callCtx, all); changed {
+	gone, err := s.askPeers(callCtx, all)
+	if err != nil {
+		return nil, err
+	}
+	if known, changed := s.awaitSigns(callCtx, all); changed || len(gone) > 0 {
 		if all, err = s.sessionsOf(callCtx, id); err != nil {
 			return nil, err
 		}
@@ -172,7 +176,7 @@ func (s *Socket) leftBehind(ctx context.Context, id string) ([]recovery.State, e
 	for _, st := range all {
 		switch {
 		case st.Owner == "" && newest.Sub(st.Disconnected) > together:
-		case st.Owner == "" || s.client.server.abandoned(&st):
+		case st.Owner == "" || gone[st.Owner] || s.client.server.abandoned(&st):
 			left = append(left, st)
 		}
 	}
@@ -188,7 +192,7 @@ func later(a, b time.Time) time.Time {
 
 // sessionsOf returns the sessions of an identity in this namespace, held or not.
 func (s *Socket) sessionsOf(ctx context.Context, id string) ([]recovery.State, error) {
-	all, err := s.ns.history.opts.Sessions.ByTwineID(ctx, id)
+	all, err := s.ns.log().opts.Sessions.ByTwineID(ctx, id)
 	if err != nil {
 		return nil, errors.Join(errUnavailable, err)
 	}
@@ -207,7 +211,7 @@ func (s *Socket) awaitSigns(ctx context.Context, all []recovery.State) (known ma
 			continue
 		}
 		asked.Go(func() {
-			if joining := s.ns.history.claimant(st.PID); joining != nil {
+			if joining := s.ns.log().claimant(st.PID); joining != nil {
 				if joining.rec.token == st.Owner && s.displace(ctx, joining, &st) {
 					mu.Lock()
 					defer mu.Unlock()
@@ -269,7 +273,7 @@ func (s *Socket) displace(ctx context.Context, joining *Socket, st *recovery.Sta
 	defer cancel()
 	poll := time.NewTicker(2 * time.Millisecond)
 	defer poll.Stop()
-	for s.ns.history.claimant(st.PID) == joining {
+	for s.ns.log().claimant(st.PID) == joining {
 		select {
 		case <-poll.C:
 		case <-ctx.Done():
@@ -279,15 +283,19 @@ func (s *Socket) displace(ctx context.Context, joining *Socket, st *recovery.Sta
 	return true
 }
 
-// abandoned reports whether the process that holds a session is gone. Without a cluster that is every other one.
+// abandoned reports whether the process that holds a session is known to be gone. Without a cluster that is every other
+// one; in a cluster they are asked, see askPeers.
 func (srv *Server) abandoned(st *recovery.State) bool {
-	return !strings.HasPrefix(st.Owner, srv.instance+"-") || srv.strays.has(st.Owner)
+	if !strings.HasPrefix(st.Owner, srv.instance+"-") {
+		return srv.opts.Recovery.Peers == nil
+	}
+	return srv.strays.has(st.Owner)
 }
 
 // shareRooms gives a session that was let go together with the one that s resumes the rooms of both, for the tab that
 // comes back next.
 func (s *Socket) shareRooms(ctx context.Context, st recovery.State, r *resumption) {
-	opts := s.ns.history.opts
+	opts := s.ns.log().opts
 	token := s.client.server.newToken()
 	stored, _, err := opts.Sessions.Claim(ctx, st.PID, token)
 	if err == nil {

@@ -35,6 +35,7 @@ type Server struct {
 	tokens     atomic.Uint64 // handed out
 	identities identities
 	strays     strays
+	stopPeers  func()       // nil: there are none
 	expired    atomic.Int64 // when expired sessions were forgotten last, in nanoseconds
 
 	mu         sync.Mutex
@@ -46,9 +47,15 @@ type Server struct {
 // NewServer returns a server. A nil opts means the defaults. It owns no goroutine until a client connects.
 func NewServer(opts *Options) *Server {
 	srv := &Server{opts: opts.withDefaults(), instance: newSecret(), namespaces: make(map[string]*Namespace)}
+	if r := srv.opts.Recovery; r != nil && r.Peers != nil {
+		srv.instance = r.Peers.Name()
+	}
 	srv.ctx, srv.cancel = context.WithCancel(context.Background())
 	srv.engine = engineio.NewServer(&srv.opts.Engine, srv.accept)
 	srv.main = srv.Of("/")
+	if r := srv.opts.Recovery; r != nil && r.Peers != nil {
+		srv.stopPeers = r.Peers.Serve(srv.answerPeer)
+	}
 	return srv
 }
 
@@ -59,17 +66,22 @@ func (srv *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { srv.engin
 func (srv *Server) Engine() *engineio.Server { return srv.engine }
 
 // Of returns the namespace with the name and creates it if there is none. A missing slash is put in front of the name;
-// "" means "/". If its adapter cannot be made, that is logged, and the namespace's methods return the error.
+// "" means "/". If its adapter cannot be made, or its log not be opened, that is logged, and the
+// namespace's methods return the error; the log is tried again later.
 func (srv *Server) Of(name string) *Namespace {
 	if !strings.HasPrefix(name, "/") {
 		name = "/" + name
 	}
 	srv.mu.Lock()
-	defer srv.mu.Unlock()
 	ns := srv.namespaces[name]
-	if ns == nil {
+	made := ns == nil
+	if made {
 		ns = srv.newNamespace(name, nil)
 		srv.namespaces[name] = ns
+	}
+	srv.mu.Unlock()
+	if made {
+		_, _ = ns.openLog(srv.ctx) // it is tried again when it is needed
 	}
 	return ns
 }
@@ -92,6 +104,9 @@ func (srv *Server) Close(ctx context.Context) error {
 		err = waiting
 	}
 	srv.cancel()
+	if srv.stopPeers != nil {
+		srv.stopPeers()
+	}
 
 	srv.mu.Lock()
 	all := make([]*Namespace, 0, len(srv.namespaces))
@@ -100,7 +115,7 @@ func (srv *Server) Close(ctx context.Context) error {
 	}
 	srv.mu.Unlock()
 	for _, ns := range all {
-		err = errors.Join(err, ns.history.close(ctx), ns.adapter.Close())
+		err = errors.Join(err, ns.closeLog(ctx), ns.adapter.Close())
 	}
 	return err
 }
@@ -126,7 +141,7 @@ func (srv *Server) awaitHandlers(ctx context.Context) error {
 func (srv *Server) closeAdapter(ns *Namespace) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	if err := ns.history.close(ctx); err != nil {
+	if err := ns.closeLog(ctx); err != nil {
 		srv.opts.Logger.Warn("twine: close log", slog.String("namespace", ns.name), slog.Any("error", err))
 	}
 	if err := ns.adapter.Close(); err != nil {

@@ -29,6 +29,7 @@ type recoverable struct {
 	saveDue   bool   // the session has changed in a way that the socket's goroutine has to store
 	recovered bool
 	resumed   bool
+	stopped   bool        // what comes next in the log will not reach this connection
 	lost      bool        // another connection has taken the session over
 	successor *Socket     // that connection's, if it is on this server
 	claimed   *resumption // a session that was claimed and that this one has not replaced yet
@@ -95,7 +96,7 @@ func (s *Socket) save(ctx context.Context) (stored bool, err error) {
 
 // write needs storing.
 func (s *Socket) write(ctx context.Context, st recovery.State) error {
-	opts := s.ns.history.opts
+	opts := s.ns.log().opts
 	ctx, cancel := context.WithTimeout(ctx, opts.Timeout)
 	defer cancel()
 	var err error
@@ -162,12 +163,12 @@ func (s *Socket) resumable(reason string) bool {
 
 // leaveRooms takes a socket that has ended out of its rooms and stores its session for the client to come back to.
 func (s *Socket) leaveRooms(reason string) {
-	if s.rec == nil || s.ns.history == nil {
+	if s.rec == nil || s.ns.log() == nil {
 		s.ns.adapter.DelAll(s)
 		return
 	}
 	// A client may be back already. It gets what is stored here, or else what the socket, still a member, has.
-	ctx, cancel := context.WithTimeout(context.Background(), s.ns.history.opts.Timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), s.ns.log().opts.Timeout)
 	defer cancel()
 	if unlock, err := s.client.server.identities.lock(ctx, storeKey(s.ns.name, s.rec.pid)); err == nil {
 		defer unlock()
@@ -175,7 +176,7 @@ func (s *Socket) leaveRooms(reason string) {
 	rooms := s.Rooms()
 	s.ns.adapter.DelAll(s)
 	s.releaseSession(reason, rooms)
-	s.client.server.expireSessions(s.ns.history.opts)
+	s.client.server.expireSessions(s.ns.log().opts)
 }
 
 // releaseSession stores the session of a socket that has ended. rooms are those that it was in.
@@ -192,7 +193,7 @@ func (s *Socket) releaseSession(reason string, rooms []string) {
 		s.giveBack(claimed)
 		return
 	case lost && claimed != nil:
-		s.ns.history.forgetClaim(s, claimed)
+		s.ns.log().forgetClaim(s, claimed)
 		if r.created && !claimed.recovers() {
 			s.forgetSession(st.PID, r.token) // its successor has the rooms
 		}
@@ -201,9 +202,9 @@ func (s *Socket) releaseSession(reason string, rooms []string) {
 		return
 	}
 	// Not the server's context: it may be closing, and that is when sessions matter.
-	ctx, cancel := context.WithTimeout(context.Background(), s.ns.history.opts.Timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), s.ns.log().opts.Timeout)
 	defer cancel()
-	store := s.ns.history.opts.Sessions
+	store := s.ns.log().opts.Sessions
 	switch {
 	case err != nil:
 	case !s.resumable(reason):
@@ -215,7 +216,7 @@ func (s *Socket) releaseSession(reason string, rooms []string) {
 			err = s.write(ctx, st)
 		}
 		if err == nil {
-			err = store.Release(ctx, st, r.token, s.ns.history.opts.MaxDisconnection)
+			err = store.Release(ctx, st, r.token, s.ns.log().opts.MaxDisconnection)
 		}
 	}
 	if claimed != nil {
@@ -322,7 +323,10 @@ func (s *Socket) Resumed() bool {
 // ConfirmReceived notes what an application knows: that the client has received every event from before t. It has an
 // effect on where the browser's next connection resumes. A time later than what was sent is taken as that.
 func (s *Socket) ConfirmReceived(t time.Time) {
-	if s.rec == nil || t.UnixMilli() <= 0 {
+	if s.rec == nil {
+		return
+	}
+	if t = t.Add(-s.client.server.opts.Recovery.ClockSkew); t.UnixMilli() <= 0 {
 		return
 	}
 	before := recovery.Offset{MS: uint64(t.UnixMilli()) - 1, Seq: math.MaxUint64}
@@ -355,7 +359,7 @@ func (s *Socket) beforePing() {
 		return
 	}
 	// Before the lock: what is in every queue now will be in front of the ping.
-	newest := *s.ns.history.newest.Load()
+	newest := *s.ns.log().newest.Load()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if state := s.state.Load(); state == stateLive || state == stateObserved {
@@ -367,7 +371,7 @@ func (s *Socket) beforePing() {
 // advanceLocked moves the position on, never back. It needs mu.
 func (s *Socket) advanceLocked(offset string) {
 	to, err := recovery.ParseOffset(offset)
-	if err != nil {
+	if err != nil || s.rec.stopped {
 		return
 	}
 	if from, err := recovery.ParseOffset(s.rec.pos); err == nil && to.After(from) {
@@ -388,7 +392,7 @@ const holdAge = recovery.DefaultHold / 4
 
 // dueLocked reports whether it is time to store the confirmed position. It needs mu.
 func (s *Socket) dueLocked() bool {
-	opts := s.ns.history.opts
+	opts := s.ns.log().opts
 	if time.Since(time.Unix(s.rec.savedAt, 0)) >= holdAge {
 		return true
 	}

@@ -261,7 +261,7 @@ func (s *Socket) Disconnect(closeTransport bool) {
 // settle waits until what was sent so far is queued.
 func (s *Socket) settle() {
 	if s.rec != nil && s.ns != nil {
-		s.ns.history.settle()
+		s.ns.log().settle()
 	}
 }
 

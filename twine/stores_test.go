@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twine-realtime/twine/adapter"
 	"github.com/twine-realtime/twine/recovery"
 	"github.com/twine-realtime/twine/recovery/disk"
 	"github.com/twine-realtime/twine/recovery/memory"
@@ -22,7 +23,16 @@ func eachStore(t *testing.T, test func(t *testing.T, r *twine.Recovery)) {
 		test(t, &twine.Recovery{Sessions: memory.NewSessions(memory.SessionsOptions{})})
 	})
 	t.Run("disk", func(t *testing.T) { test(t, onDisk(t, t.TempDir())) })
+	for name, open := range moreStores {
+		t.Run(name, func(t *testing.T) { test(t, open(t)) })
+	}
 }
+
+// moreStores are those that need servers of their own, by build tags.
+var moreStores = map[string]func(t testing.TB) *twine.Recovery{}
+
+// adapterOf returns the adapter that goes with a store; nil: the one that stands alone.
+var adapterOf = func(*twine.Recovery) adapter.Constructor { return nil }
 
 // onDisk returns options with a store in dir.
 func onDisk(t testing.TB, dir string) *twine.Recovery {

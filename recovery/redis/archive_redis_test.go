@@ -202,7 +202,7 @@ func TestArchiveLags(t *testing.T) {
 	for i := range 10 {
 		a.publish(entry(fmt.Sprint(i), "r"))
 	}
-	if err := a.log.Append(entry("one too many", "r")); !errors.Is(err, recovery.ErrFull) {
+	if _, err := a.log.Append(entry("one too many", "r")); !errors.Is(err, recovery.ErrFull) {
 		t.Errorf("past the bound: %v", err)
 	}
 	store.failWith(nil)

@@ -41,7 +41,7 @@ func BenchmarkAppend(b *testing.B) {
 								e.ID = fmt.Sprintf("%s-%d", n.stream.UID(), i)
 							}
 							for {
-								err := n.log.Append(e)
+								_, err := n.log.Append(e)
 								if err == nil {
 									break
 								}
@@ -125,7 +125,7 @@ func BenchmarkCrossNodeLatency(b *testing.B) {
 		for i := range b.N {
 			<-tick.C
 			sent[i] = time.Now()
-			if err := a.log.Append(recovery.Entry{Rooms: []string{"r"}, Data: data}); err != nil {
+			if _, err := a.log.Append(recovery.Entry{Rooms: []string{"r"}, Data: data}); err != nil {
 				b.Error(err)
 			}
 		}

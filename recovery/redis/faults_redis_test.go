@@ -263,14 +263,14 @@ func TestLossBeforeTheRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := log.Append(entry("1", "r")); err != nil {
+	if _, err := log.Append(entry("1", "r")); err != nil {
 		t.Fatal(err)
 	}
 	<-entered // with what was read, and nothing else is
 	if err := rdb.Save(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
-	if err := log.Append(entry("2", "r")); err != nil {
+	if _, err := log.Append(entry("2", "r")); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "it is appended", func() bool { return rdb.XLen(t.Context(), "socket.io").Val() == 3 })
@@ -301,7 +301,7 @@ func TestAnswersAreLost(t *testing.T) {
 		for n := range each {
 			e := entry("", "r")
 			e.Data = fmt.Appendf(nil, `["e",%d]`, i*each+n)
-			if err := a.log.Append(e); err != nil {
+			if _, err := a.log.Append(e); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -360,7 +360,7 @@ func TestTrimmedPastTheReader(t *testing.T) {
 	for i := range 3000 {
 		if i%1000 == 0 {
 			all = append(all, a.publish(entry(fmt.Sprint(i), "r")))
-		} else if err := a.log.Append(entry(fmt.Sprint(i), "r")); err != nil {
+		} else if _, err := a.log.Append(entry(fmt.Sprint(i), "r")); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -40,11 +40,15 @@ func (p *Pending) Done() <-chan struct{} { return p.p.done }
 // Wait waits until the message was handed out on this node too. Its errors are
 // those of Sequencer.Publish.
 func (p *Pending) Wait(ctx context.Context) (recovery.Offset, error) {
-	offset, _, err := p.p.wait(ctx)
+	offset, _, err := p.p.Wait(ctx)
 	return offset, err
 }
 
-func (p *pending) wait(ctx context.Context) (offset recovery.Offset, dup bool, err error) {
+// Done implements recovery.Pending.
+func (p *pending) Done() <-chan struct{} { return p.done }
+
+// Wait implements recovery.Pending.
+func (p *pending) Wait(ctx context.Context) (offset recovery.Offset, dup bool, err error) {
 	select {
 	case <-p.done:
 	default:

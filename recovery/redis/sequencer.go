@@ -11,34 +11,8 @@ import (
 	"github.com/twine-realtime/twine/twine/parser"
 )
 
-// SequencerOptions describe a Sequencer. Namespace, Deliver and Gap are
-// required.
-type SequencerOptions struct {
-	Namespace string
-
-	// Hot gets every entry right before it is handed out; nil: none. It makes
-	// reads of what this node has seen cheap. It is not closed.
-	Hot recovery.HotLog
-
-	// Deliver hands entries out to local sockets. It is called with ascending
-	// entries, from one goroutine at a time, and never for an entry twice. It
-	// must not block, nor call the Sequencer. The slice and what it refers to may
-	// be kept and must not be modified.
-	Deliver func(entries []recovery.Entry)
-
-	// Gap says that entries were lost to this node: those between From and To.
-	// The connections of all clients of the namespace have to be closed before
-	// it returns, so that nothing that is delivered later reaches them: what
-	// they have received so far is their position, and with it they can be
-	// restored, or are told what they missed. It is called from the goroutine
-	// of Deliver, under the same rules.
-	Gap func(gap *recovery.GapError)
-
-	// Moved says that everything up to an offset was handed out, also when the
-	// entries were other namespaces'. Nil: nobody wants to know. It is called
-	// from the goroutine of Deliver, under the same rules.
-	Moved func(to recovery.Offset)
-}
+// SequencerOptions describe a Sequencer.
+type SequencerOptions = recovery.SharedOptions
 
 // Sequencer is a namespace's part of the stream: it appends entries, hands them
 // out, and reads them again. It does what a recovery.Sequencer does for a node
@@ -52,6 +26,20 @@ type Sequencer struct {
 
 	waiting int  // entries under way; guarded by Stream.mu
 	closed  bool // guarded by Stream.mu
+}
+
+var (
+	_ recovery.SharedLog       = (*Stream)(nil)
+	_ recovery.SharedSequencer = (*Sequencer)(nil)
+)
+
+// Join is NewSequencer. It makes the Stream a recovery.SharedLog.
+func (s *Stream) Join(ctx context.Context, opts recovery.SharedOptions) (recovery.SharedSequencer, error) {
+	q, err := s.NewSequencer(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	return q, nil
 }
 
 // NewSequencer begins to hand out a namespace's entries, from now on. A namespace
@@ -125,7 +113,7 @@ func (q *Sequencer) Publish(ctx context.Context, e recovery.Entry) (offset recov
 			return recovery.Offset{}, false, err
 		}
 		if room == nil {
-			return p.wait(ctx)
+			return p.Wait(ctx)
 		}
 		select {
 		case <-room:
@@ -136,18 +124,21 @@ func (q *Sequencer) Publish(ctx context.Context, e recovery.Entry) (offset recov
 }
 
 // Append is Publish without waiting: it fails with recovery.ErrFull where Publish
-// would wait for room, and does not tell the outcome. Entries appended by one
+// would wait for room, and the outcome is the result's. Entries appended by one
 // goroutine keep their order.
-func (q *Sequencer) Append(e recovery.Entry) error {
+func (q *Sequencer) Append(e recovery.Entry) (recovery.Pending, error) {
 	p, err := q.pending(e)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	room, err := q.stream.enqueue(p)
-	if room != nil {
-		return fmt.Errorf("queue of stream %q: %w", q.stream.opts.Name, recovery.ErrFull)
+	switch {
+	case room != nil:
+		return nil, fmt.Errorf("queue of stream %q: %w", q.stream.opts.Name, recovery.ErrFull)
+	case err != nil:
+		return nil, err
 	}
-	return err
+	return p, nil
 }
 
 func (q *Sequencer) pending(e recovery.Entry) (*pending, error) {

@@ -103,7 +103,7 @@ func TestReads(t *testing.T) {
 	start := a.log.Handed()
 	var all []recovery.Offset
 	for i := range 1500 {
-		if err := a.log.Append(entry(fmt.Sprint(i), []string{"x", "y", ""}[i%3])); err != nil {
+		if _, err := a.log.Append(entry(fmt.Sprint(i), []string{"x", "y", ""}[i%3])); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -231,7 +231,7 @@ func TestClosing(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 500 {
-		if err := log.Append(entry(fmt.Sprint(i), "")); err != nil {
+		if _, err := log.Append(entry(fmt.Sprint(i), "")); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -70,6 +70,16 @@ func (p *Proxy) Lost() bool {
 	return p.lose == 0
 }
 
+// Cut ends all connections. New ones can be made.
+func (p *Proxy) Cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		c.Close()
+		delete(p.conns, c)
+	}
+}
+
 func (p *Proxy) loses(answer []byte) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -9,10 +9,12 @@ import (
 	"io"
 	"net/http"
 	"reflect"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
 
+	"github.com/twine-realtime/twine/cmd/twined/internal/original"
 	"github.com/twine-realtime/twine/cmd/twined/internal/repeat"
 	"github.com/twine-realtime/twine/recovery"
 	"github.com/twine-realtime/twine/twine/parser"
@@ -33,6 +35,7 @@ type Message struct {
 	Event  string          `json:"event"`  // "" means "message"
 	Data   json.RawMessage `json:"data"`   // the event's only argument,
 	Args   json.RawMessage `json:"args"`   // or all of them, as an array
+	Stamp  bool            `json:"stamp"`  // data gets the members room and timestamp, as in POST /api/twine
 	ID     string          `json:"id"`     // a second message with the same id is not sent
 }
 
@@ -53,7 +56,7 @@ func (a *API) publish(w http.ResponseWriter, r *http.Request) error {
 	defer cancel()
 	began := time.Now()
 	// All are queued before the first is waited for: they share the log's commits and keep their order.
-	pending := make([]*recovery.Pending, len(messages))
+	pending := make([]recovery.Pending, len(messages))
 	failures := make([]error, len(messages))
 	for i := range messages {
 		pending[i], failures[i] = a.enqueue(&messages[i])
@@ -89,7 +92,7 @@ func (a *API) publish(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusCreated, results[0])
 }
 
-func (a *API) enqueue(m *Message) (*recovery.Pending, error) {
+func (a *API) enqueue(m *Message) (recovery.Pending, error) {
 	operator := a.Twine.To(m.Rooms...)
 	if len(m.Except) > 0 {
 		operator = operator.Except(m.Except...)
@@ -98,7 +101,7 @@ func (a *API) enqueue(m *Message) (*recovery.Pending, error) {
 }
 
 // await waits for what becomes of a message.
-func (a *API) await(ctx context.Context, pending *recovery.Pending, m *Message, result *Result) error {
+func (a *API) await(ctx context.Context, pending recovery.Pending, m *Message, result *Result) error {
 	offset, duplicate, err := pending.Wait(ctx)
 	if err != nil {
 		return err
@@ -111,7 +114,11 @@ func (a *API) await(ctx context.Context, pending *recovery.Pending, m *Message, 
 	if err != nil {
 		return err
 	}
-	return repeat.Check(ctx, a.History, namespace, offset, repeat.Message{Rooms: m.Rooms, Except: m.Except, Data: data}, nil)
+	same := repeat.SameJSON
+	if m.Stamp {
+		same = original.SameMessage // its time is another
+	}
+	return repeat.Check(ctx, a.History, namespace, offset, repeat.Message{Rooms: m.Rooms, Except: m.Except, Data: data}, same)
 }
 
 func bad(format string, args ...any) error {
@@ -146,7 +153,7 @@ func readMessages(w http.ResponseWriter, r *http.Request) (messages []Message, b
 		return nil, false, err
 	}
 	if in.Messages == nil {
-		if err := in.Message.check(); err != nil {
+		if err := in.Message.check(time.Now()); err != nil {
 			return nil, false, bad("%v", err)
 		}
 		if in.Message.ID == "" {
@@ -160,21 +167,40 @@ func readMessages(w http.ResponseWriter, r *http.Request) (messages []Message, b
 	if len(in.Messages) == 0 || len(in.Messages) > maxMessages {
 		return nil, true, bad("messages: from 1 to %d are taken at once", maxMessages)
 	}
+	received := time.Now()
+	var malformed *Problem
 	for i := range in.Messages {
 		m := &in.Messages[i]
-		err := m.check()
+		err := m.check(received)
 		if err == nil {
 			// Otherwise those in front of it would be sent before it is found out.
 			_, _, err = parser.EventData(m.Event, m.args()...)
 		}
 		if err != nil {
-			return nil, true, bad("messages[%d]: %v", i, err)
+			malformed = malformed.with(i, len(in.Messages), err)
 		}
 		if m.ID == "" && key != "" {
 			m.ID = key + "/" + strconv.Itoa(i)
 		}
 	}
+	if malformed != nil {
+		return nil, true, malformed
+	}
 	return in.Messages, true, nil
+}
+
+// with adds that one message of a batch is malformed. The others are held back: a publisher may well want to mend the batch and
+// send it as a whole, in its order.
+func (p *Problem) with(i, count int, err error) *Problem {
+	if p == nil {
+		p = newProblem(http.StatusBadRequest, fmt.Sprintf("messages[%d]: %v; none was published", i, err))
+		p.Results = make([]Result, count)
+		for i := range p.Results {
+			p.Results[i] = Result{Error: "not published, because another message is malformed", Status: http.StatusFailedDependency}
+		}
+	}
+	p.Results[i] = Result{Error: err.Error(), Status: http.StatusBadRequest}
+	return p
 }
 
 func headerKey(h http.Header) (string, error) {
@@ -191,7 +217,7 @@ func headerKey(h http.Header) (string, error) {
 }
 
 // check makes a message whole, or says what is wrong with it.
-func (m *Message) check() error {
+func (m *Message) check(now time.Time) error {
 	if m.Room != "" {
 		m.Rooms = append(m.Rooms, m.Room)
 	}
@@ -221,7 +247,20 @@ func (m *Message) check() error {
 			}
 		}
 	}
+	if m.Stamp {
+		return m.stamp(now)
+	}
 	return nil
+}
+
+// stamp puts the room and the time into the data, by which the client libraries' listenOn knows whose message it is.
+func (m *Message) stamp(now time.Time) (err error) {
+	m.Rooms = slices.Compact(m.Rooms)
+	if len(m.Rooms) != 1 || m.Data == nil || m.Data[0] != '{' {
+		return errors.New("stamp needs one room, and data that is an object")
+	}
+	m.Data, err = original.Stamp(m.Data, m.Rooms[0], now)
+	return err
 }
 
 // args needs a message that was checked.
