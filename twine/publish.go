@@ -98,6 +98,15 @@ func (ns *Namespace) HistoryStart(ctx context.Context) (recovery.Offset, error) 
 	return h.reader.Start(ctx, ns.name)
 }
 
+// HistoryLast returns the newest offset of the namespace's log. Without recovery it returns [ErrNoRecovery].
+func (ns *Namespace) HistoryLast(ctx context.Context) (recovery.Offset, error) {
+	h, err := ns.openLog(ctx)
+	if err != nil {
+		return recovery.Offset{}, err
+	}
+	return h.reader.Last(ctx, ns.name)
+}
+
 // Enqueue is [BroadcastOperator.Publish] without waiting for the outcome, which is that of the result's Wait. Events that
 // one goroutine enqueues keep their order. It fails with recovery.ErrFull when too many wait.
 func (b BroadcastOperator) Enqueue(id, event string, args ...any) (recovery.Pending, error) {

@@ -1,4 +1,5 @@
-// Command twined is Twine's realtime daemon: it takes messages over HTTP and hands them to Socket.IO clients.
+// Command twined is Twine's realtime daemon: it takes messages over HTTP and hands them to Socket.IO clients. "twined publish"
+// sends such a message.
 package main
 
 import (
@@ -11,24 +12,43 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/twine-realtime/twine/cmd/twined/internal/apikey"
 	"github.com/twine-realtime/twine/cmd/twined/internal/config"
 	"github.com/twine-realtime/twine/cmd/twined/internal/logging"
+	"github.com/twine-realtime/twine/cmd/twined/internal/publishcmd"
+	"github.com/twine-realtime/twine/cmd/twined/internal/secrets"
 	"github.com/twine-realtime/twine/cmd/twined/internal/server"
 )
 
+// commands are what twined does other than to serve, by its first argument.
+var commands = map[string]func(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error{
+	publishcmd.Name: publishcmd.Run,
+}
+
 func main() {
+	if len(os.Args) > 1 && commands[os.Args[1]] != nil {
+		// A signal ends it at once: what it has not printed an offset for may not have been published.
+		leave(commands[os.Args[1]](context.Background(), os.Args[2:], os.Stdin, os.Stdout, os.Stderr))
+	}
 	// Room for the second signal: the first one's shutdown must not hide it.
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	if err := run(os.Args[1:], os.Stdout, os.Stderr, signals); err != nil {
+	leave(run(os.Args[1:], os.Stdout, os.Stderr, signals))
+}
+
+// leave ends the process, with an error's message if there is one.
+func leave(err error) {
+	if err != nil {
 		// Errors that were joined stand below each other. Whoever reads the log wants one line.
 		fmt.Fprintln(os.Stderr, "twined:", strings.ReplaceAll(err.Error(), "\n", "; "))
 		os.Exit(1)
 	}
+	os.Exit(0)
 }
 
 // run is the daemon's life, from its arguments to the end of its shutdown.
@@ -43,13 +63,11 @@ func run(args []string, stdout, stderr io.Writer, signals <-chan os.Signal) erro
 		return err
 	}
 	defer listener.Close()
-	keys, err := loadKeys(cfg, stdout, log)
-	if err != nil {
+	if err := cfg.Advertise(listener.Addr()); err != nil {
 		return err
 	}
-
-	srv, err := server.New(cfg, keys, log)
-	if err != nil {
+	srv, err := open(cfg, stdout, log, signals)
+	if err != nil || srv == nil {
 		return err
 	}
 	served := make(chan error, 1)
@@ -81,6 +99,35 @@ func run(args []string, stdout, stderr io.Writer, signals <-chan os.Signal) erro
 	return failure
 }
 
+// openTimeout is how long is waited for services that the daemon needs and that are not there yet.
+const openTimeout = 30 * time.Second
+
+// open makes the server. It returns nil if a signal came first.
+func open(cfg *config.Config, stdout io.Writer, log *slog.Logger, signals <-chan os.Signal) (srv *server.Server, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
+	defer cancel()
+	opened := make(chan struct{})
+	go func() {
+		defer close(opened)
+		var keys *apikey.Set
+		if keys, err = loadKeys(ctx, cfg, stdout, log); err == nil {
+			srv, err = server.New(ctx, cfg, keys, log)
+		}
+	}()
+	select {
+	case <-opened:
+		return srv, err
+	case received := <-signals:
+		log.Info("leaving before everything was open", "signal", received.String())
+	}
+	cancel()
+	<-opened
+	if srv != nil {
+		srv.Abandon()
+	}
+	return nil, nil
+}
+
 func listen(address string) (net.Listener, error) {
 	listener, err := net.Listen("tcp", address)
 	switch {
@@ -93,9 +140,17 @@ func listen(address string) (net.Listener, error) {
 }
 
 // loadKeys returns the keys that the operator gave, or else the one that is kept in the data folder.
-func loadKeys(cfg *config.Config, stdout io.Writer, log *slog.Logger) (*apikey.Set, error) {
-	if len(cfg.APIKey) > 0 {
-		return apikey.NewSet(cfg.APIKey...), nil
+func loadKeys(ctx context.Context, cfg *config.Config, stdout io.Writer, log *slog.Logger) (*apikey.Set, error) {
+	given := cfg.APIKey
+	if cfg.APIKeySecret != "" {
+		secret, err := secrets.APIKeys(ctx, cfg.APIKeySecret, secrets.Options{})
+		if err != nil {
+			return nil, fmt.Errorf("--api-key-secret: %w", err)
+		}
+		given = append(slices.Clone(given), secret...)
+	}
+	if len(given) > 0 {
+		return apikey.NewSet(given...), nil
 	}
 	kept, err := apikey.Load(cfg.DataDir)
 	if err != nil {

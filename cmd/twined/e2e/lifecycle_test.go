@@ -151,7 +151,7 @@ func TestStartThatFails(t *testing.T) {
 		"bad address": {[]string{"--listen", "nowhere:port"}, "cannot listen on nowhere:port"},
 		"data folder": {[]string{"--listen", "127.0.0.1:0", "--data-dir", file}, "API key"},
 		"bad flag":    {[]string{"--lisen", "x"}, "--lisen"},
-		"planned":     {[]string{"--redis-url", "redis://127.0.0.1"}, "not available in this version"},
+		"no key":      {[]string{"--redis-url", "redis://127.0.0.1"}, "same API key"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			process := exec.Command(binary, test.args...)

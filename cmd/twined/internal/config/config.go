@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"reflect"
 	"strings"
 	"time"
 
@@ -16,44 +15,28 @@ import (
 // Config is what the operator asked for. A flag wins over its environment variable, the variable over the file, and
 // the file over the default. An environment variable that is set but empty counts as not set.
 type Config struct {
-	Listen         string        `default:"127.0.0.1:3005" env:"TWINE_LISTEN" placeholder:"HOST:PORT" help:"Address to listen on. Port 0 takes a free one."`
-	APIKey         []string      `env:"TWINE_API_KEY" placeholder:"KEY" help:"Key that publishers send in the Authorization header; repeatable, or separated by commas. Default: generated at the first start and kept in the data folder."`
-	DataDir        string        `default:"twine-data" env:"TWINE_DATA_DIR" placeholder:"DIR" help:"Folder for what the daemon keeps. It is made if it is missing."`
-	CORSOrigin     []string      `default:"*" env:"TWINE_CORS_ORIGIN" placeholder:"ORIGIN" help:"Web page origin that may talk to this server, such as https://app.example.com; repeatable, or separated by commas. * stands for every origin."`
-	RecoveryWindow time.Duration `default:"24h" env:"TWINE_RECOVERY_WINDOW" help:"How long messages and the sessions of disconnected clients are kept."`
-	HotWindow      time.Duration `default:"2m" env:"TWINE_HOT_WINDOW" help:"How much of the history is kept in memory too."`
-	MaxReplay      int           `default:"1000" env:"TWINE_MAX_REPLAY" help:"How many missed messages a client is sent when it comes back. One that missed more is told so instead."`
-	Durability     string        `default:"sync" enum:"sync,async" env:"TWINE_DURABILITY" help:"sync: a publisher is answered once its message is safely on disk. async: at once, and a crash may lose the newest messages."`
-	Quarantine     bool          `env:"TWINE_QUARANTINE" help:"If the data file is damaged beyond use, set it aside and start with an empty one, instead of not starting."`
-	Drain          time.Duration `default:"20s" env:"TWINE_DRAIN" help:"How long a shutdown may take to hand over what is under way."`
-	LogFormat      string        `default:"auto" enum:"auto,text,json" env:"TWINE_LOG_FORMAT" help:"auto, text or json. auto is text on a terminal and JSON elsewhere."`
-	LogLevel       string        `default:"info" enum:"debug,info,warn,error" env:"TWINE_LOG_LEVEL" help:"debug, info, warn or error."`
+	Listen              string        `default:"127.0.0.1:3005" env:"TWINE_LISTEN" placeholder:"HOST:PORT" help:"Address to listen on. Port 0 takes a free one."`
+	APIKey              []string      `env:"TWINE_API_KEY" placeholder:"KEY" help:"Key that publishers send in the Authorization header; repeatable, or separated by commas. Default: generated at the first start and kept in the data folder."`
+	APIKeySecret        string        `name:"api-key-secret" env:"TWINE_API_KEY_SECRET" placeholder:"ARN" help:"Secret of AWS Secrets Manager, by ARN or name, that has the keys; read at the start. It adds to --api-key."`
+	DataDir             string        `default:"twine-data" env:"TWINE_DATA_DIR" placeholder:"DIR" help:"Folder for what the daemon keeps. It is made if it is missing."`
+	CORSOrigin          []string      `default:"*" env:"TWINE_CORS_ORIGIN" placeholder:"ORIGIN" help:"Web page origin that may talk to this server, such as https://app.example.com; repeatable, or separated by commas. * stands for every origin."`
+	RecoveryWindow      time.Duration `default:"24h" env:"TWINE_RECOVERY_WINDOW" help:"How long messages and the sessions of disconnected clients are kept."`
+	HotWindow           time.Duration `default:"2m" env:"TWINE_HOT_WINDOW" help:"How much of the history is kept in memory too."`
+	MaxReplay           int           `default:"1000" env:"TWINE_MAX_REPLAY" help:"How many missed messages a client is sent when it comes back. One that missed more is told so instead."`
+	Durability          string        `default:"sync" enum:"sync,async" env:"TWINE_DURABILITY" help:"sync: a publisher is answered once its message is safely on disk. async: at once, and a crash may lose the newest messages."`
+	RedisURL            string        `name:"redis-url" env:"TWINE_REDIS_URL" placeholder:"URL" help:"Redis that the nodes of a cluster share: redis://user:password@host:6379/0, rediss:// for TLS, with ?addr=host:port&addr=… for a Redis Cluster, with ?master_name=… for Sentinels. Default: none, this node stands alone."`
+	RedisReplicas       int           `name:"redis-replicas" env:"TWINE_REDIS_REPLICAS" default:"0" help:"How many replicas of Redis must have a message before its publisher is answered."`
+	AdvertiseURL        string        `name:"advertise-url" env:"TWINE_ADVERTISE_URL" placeholder:"URL" help:"Where the other nodes of the cluster reach this one, such as http://10.0.0.5:3005. Default: made from the address to listen on."`
+	DynamoDBTable       string        `name:"dynamodb-table" env:"TWINE_DYNAMODB_TABLE" placeholder:"NAME" help:"DynamoDB table for history and sessions. Region and credentials come from the AWS environment. Default: none."`
+	DynamoDBEndpoint    string        `name:"dynamodb-endpoint" env:"TWINE_DYNAMODB_ENDPOINT" placeholder:"URL" help:"Address of DynamoDB. Default: that of the region."`
+	DynamoDBCreateTable bool          `name:"dynamodb-create-table" env:"TWINE_DYNAMODB_CREATE_TABLE" help:"Create the table if it does not exist."`
+	Quarantine          bool          `env:"TWINE_QUARANTINE" help:"If the data file is damaged beyond use, set it aside and start with an empty one, instead of not starting."`
+	Drain               time.Duration `default:"20s" env:"TWINE_DRAIN" help:"How long a shutdown may take to hand over what is under way."`
+	LogFormat           string        `default:"auto" enum:"auto,text,json" env:"TWINE_LOG_FORMAT" help:"auto, text or json. auto is text on a terminal and JSON elsewhere."`
+	LogLevel            string        `default:"info" enum:"debug,info,warn,error" env:"TWINE_LOG_LEVEL" help:"debug, info, warn or error."`
 
 	File    kong.ConfigFlag  `name:"config" env:"TWINE_CONFIG" placeholder:"FILE" help:"JSON file with any of these settings, by flag name: {\"listen\": \":3005\", \"drain\": \"30s\"}."`
 	Version kong.VersionFlag `help:"Print the version and exit."`
-
-	Planned planned `embed:""`
-}
-
-// planned are settings that are part of the daemon's contract but that this version does not act on. They are
-// parsed so that using one is refused in so many words, and never ignored.
-type planned struct {
-	RedisURL         string `name:"redis-url" env:"TWINE_REDIS_URL" hidden:""`
-	DynamoDBTable    string `name:"dynamodb-table" env:"TWINE_DYNAMODB_TABLE" hidden:""`
-	DynamoDBEndpoint string `name:"dynamodb-endpoint" env:"TWINE_DYNAMODB_ENDPOINT" hidden:""`
-}
-
-// ErrUnavailable is in the chain of the error for a setting that this version does not have yet.
-var ErrUnavailable = errors.New("not available in this version")
-
-func (p planned) refuse() error {
-	v := reflect.ValueOf(p)
-	for i := range v.NumField() {
-		if v.Field(i).String() != "" {
-			return fmt.Errorf("--%s: %w", v.Type().Field(i).Tag.Get("name"), ErrUnavailable)
-		}
-	}
-	return nil
 }
 
 // exitRequest carries the status of a parse that has said all there is to say, such as --help.
@@ -94,7 +77,7 @@ func Parse(args []string, version string, stdout, stderr io.Writer) (cfg *Config
 }
 
 func (c *Config) validate() error {
-	if err := c.Planned.refuse(); err != nil {
+	if err := c.validateCluster(); err != nil {
 		return err
 	}
 	if c.Drain < 0 {

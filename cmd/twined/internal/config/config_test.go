@@ -2,7 +2,6 @@ package config
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -139,27 +138,6 @@ func TestRefused(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestPlannedSettingsAreRefused(t *testing.T) {
-	for _, flag := range []string{"redis-url", "dynamodb-table", "dynamodb-endpoint"} {
-		_, _, err := Parse([]string{"--" + flag, "x"}, "test", io.Discard, io.Discard)
-		if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "--"+flag) {
-			t.Errorf("--%s: got error %v", flag, err)
-		}
-	}
-	t.Run("environment", func(t *testing.T) {
-		t.Setenv("TWINE_REDIS_URL", "redis://127.0.0.1")
-		if _, _, err := Parse(nil, "test", io.Discard, io.Discard); !errors.Is(err, ErrUnavailable) {
-			t.Errorf("TWINE_REDIS_URL: got error %v", err)
-		}
-	})
-	t.Run("file", func(t *testing.T) {
-		path := writeFile(t, `{"redis-url": "redis://x"}`)
-		if _, _, err := Parse([]string{"--config", path}, "test", io.Discard, io.Discard); !errors.Is(err, ErrUnavailable) {
-			t.Errorf("redis-url: got error %v", err)
-		}
-	})
 }
 
 func TestHelpAndVersionExit(t *testing.T) {

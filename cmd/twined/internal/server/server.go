@@ -12,9 +12,9 @@ import (
 
 	"github.com/twine-realtime/twine/cmd/twined/internal/apikey"
 	"github.com/twine-realtime/twine/cmd/twined/internal/config"
+	"github.com/twine-realtime/twine/cmd/twined/internal/console"
 	"github.com/twine-realtime/twine/cmd/twined/internal/original"
-	"github.com/twine-realtime/twine/recovery"
-	"github.com/twine-realtime/twine/recovery/disk"
+	"github.com/twine-realtime/twine/cmd/twined/internal/storage"
 	"github.com/twine-realtime/twine/twine"
 	"github.com/twine-realtime/twine/twine/engineio"
 )
@@ -32,33 +32,33 @@ const (
 type Server struct {
 	http      *http.Server
 	twine     *twine.Server
-	store     *disk.Store
-	history   recovery.Reader
+	storage   *storage.Storage
 	metrics   *metrics
-	broken    chan struct{} // closed when the data file has to be opened again
+	console   *console.Console
 	publishes gate
 	served    chan struct{} // closed when the listener is
 	draining  atomic.Bool
 	log       *slog.Logger
 }
 
-// New opens the data folder and returns a Server that accepts publishers with the given keys. Shutdown closes it, or
-// Close if Serve was never called.
-func New(cfg *config.Config, keys *apikey.Set, log *slog.Logger) (*Server, error) {
-	store, err := openStore(cfg, log)
+// New opens the storage, for which it waits until ctx ends, and returns a Server that accepts publishers with the given keys.
+// Shutdown closes it.
+func New(ctx context.Context, cfg *config.Config, keys *apikey.Set, log *slog.Logger) (*Server, error) {
+	opened, err := storage.Open(ctx, cfg, log)
 	if err != nil {
 		return nil, err
 	}
 	origins := newOrigins(cfg.CORSOrigin)
-	s := &Server{store: store, broken: make(chan struct{}), served: make(chan struct{}), log: log}
-	recovers := recoveryOptions(cfg, store, s.broken)
-	s.history = recovery.Tiers(recovers.Hot, recovers.Log)
+	s := &Server{storage: opened, served: make(chan struct{}), log: log}
+	recovers := recoveryOptions(cfg, opened)
 	s.twine = twine.NewServer(&twine.Options{
 		Engine:   engineio.Options{AllowRequest: origins.allowHandshake, Logger: log},
+		Adapter:  opened.Adapter,
 		Recovery: recovers,
 		Logger:   log,
 	})
 	s.metrics = newMetrics(s.Clients)
+	s.console = s.newConsole(keys, recovers.Hot)
 	original.Handle(s.twine, log)
 	s.http = &http.Server{
 		Handler:           origins.handler(boundBodies(bodyTimeout, s.routes(keys))),
@@ -67,7 +67,18 @@ func New(cfg *config.Config, keys *apikey.Set, log *slog.Logger) (*Server, error
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
+	s.http.RegisterOnShutdown(s.console.Close)
 	return s, nil
+}
+
+// Abandon closes a Server that was never served.
+func (s *Server) Abandon() {
+	close(s.served)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := s.Shutdown(ctx); err != nil {
+		s.log.Warn("not everything could be closed", "error", err)
+	}
 }
 
 // Serve answers on the listener until Shutdown, and then returns nil.
@@ -81,7 +92,7 @@ func (s *Server) Serve(listener net.Listener) error {
 
 // Broken returns a channel that is closed when storage has failed in a way that only opening it again can mend. Messages
 // are refused from then on.
-func (s *Server) Broken() <-chan struct{} { return s.broken }
+func (s *Server) Broken() <-chan struct{} { return s.storage.Broken }
 
 // Clients returns how many clients are connected.
 func (s *Server) Clients() int { return s.twine.Engine().ClientsCount() }
@@ -94,7 +105,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	requests := make(chan error, 1)
 	go func() { requests <- s.http.Shutdown(ctx) }()
 	<-s.served
-	err := errors.Join(s.publishes.close(ctx), s.twine.Close(ctx), <-requests, s.store.Close())
+	err := errors.Join(s.publishes.close(ctx), s.twine.Close(ctx), <-requests, s.storage.Close(ctx))
 	if err != nil {
 		s.http.Close()
 	}

@@ -3,8 +3,6 @@ package server
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -15,8 +13,6 @@ import (
 
 	"github.com/twine-realtime/twine/cmd/twined/internal/apikey"
 	"github.com/twine-realtime/twine/cmd/twined/internal/config"
-	"github.com/twine-realtime/twine/recovery"
-	"github.com/twine-realtime/twine/recovery/memory"
 )
 
 // running is a server that listens, and its data folder.
@@ -33,7 +29,7 @@ func start(t *testing.T, args ...string) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(cfg, apikey.NewSet("secret"), slog.New(slog.DiscardHandler))
+	s, err := New(t.Context(), cfg, apikey.NewSet("secret"), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,37 +169,12 @@ func TestCORSOfV1(t *testing.T) {
 	}
 }
 
-// brokenLog is a log whose storage has failed.
-type brokenLog struct{ recovery.Log }
-
-func (brokenLog) Append(context.Context, string, []recovery.Entry) error {
-	return fmt.Errorf("append: %w", recovery.ErrBroken)
-}
-
-func TestWatchedLog(t *testing.T) {
-	broken := make(chan struct{})
-	log := &watchedLog{Log: memory.NewLog(memory.LogOptions{}), broken: broken}
-	if err := log.Append(t.Context(), "/", []recovery.Entry{{Offset: recovery.Offset{MS: 1}}}); !errors.Is(err, recovery.ErrOrder) {
-		t.Errorf("got %v", err)
-	}
-	select {
-	case <-broken:
-		t.Error("an entry out of order passes for a failure of storage")
-	default:
-	}
-	log.Log = brokenLog{log.Log}
-	for range 2 {
-		if err := log.Append(t.Context(), "/", nil); !errors.Is(err, recovery.ErrBroken) {
-			t.Errorf("got %v", err)
-		}
-	}
-	<-broken
-}
-
 // TestBrokenStorage: whoever routes clients here is told that this is over.
 func TestBrokenStorage(t *testing.T) {
 	s := start(t)
-	close(s.broken)
+	broken := make(chan struct{})
+	s.storage.Broken = broken
+	close(broken)
 	if response, text := s.ask("GET", "/readyz", ""); response.StatusCode != 503 || text != "storage has failed" {
 		t.Errorf("%s %s", response.Status, text)
 	}

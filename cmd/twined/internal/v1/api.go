@@ -66,6 +66,7 @@ func (a *API) Handler() http.Handler {
 			problem.write(w)
 			return
 		}
+		r = encodedTwice(r)
 		if _, pattern := mux.Handler(r); pattern == "" {
 			// The mux answers as text; what it knows about the method it says in the Allow header.
 			allowed := &headerOnly{header: make(http.Header)}
@@ -75,6 +76,39 @@ func (a *API) Handler() http.Handler {
 		}
 		mux.ServeHTTP(w, r)
 	})
+}
+
+// ExactPaths answers requests under /v1/ whose paths have empty or dot segments, and hands all others to next. A mux would
+// redirect them to where they then lead, such as from the room "/a" that was not encoded to the room "a".
+func ExactPaths(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		under, ok := strings.CutPrefix(r.URL.EscapedPath(), "/v1/")
+		segments := strings.Split(strings.TrimSuffix(under, "/"), "/")
+		if ok && under != "" && slices.ContainsFunc(segments, func(s string) bool { return s == "" || s == "." || s == ".." }) {
+			newProblem(http.StatusNotFound, "the path has an empty segment, or one of dots; encode a room's name: / is %2F, . is %2E").write(w)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// encodedTwice returns the request with its path's percent-encoding encoded. The mux takes the segment "%2F", the room "/", for the
+// end of the path, but not when it decodes it to "%2F".
+func encodedTwice(r *http.Request) *http.Request {
+	address := *r.URL
+	address.Path, address.RawPath = r.URL.EscapedPath(), ""
+	r = r.WithContext(r.Context())
+	r.URL = &address
+	return r
+}
+
+// pathValue returns what a wildcard of the route's pattern stands for in a request of encodedTwice.
+func pathValue(r *http.Request, name string) (string, error) {
+	value, err := url.PathUnescape(r.PathValue(name))
+	if err != nil {
+		return "", bad("the path is malformed: %v", err)
+	}
+	return value, nil
 }
 
 // routes are all that there is; the OpenAPI document is checked against them.
@@ -172,7 +206,10 @@ func limit(params url.Values, def, most int) (int, error) {
 
 // pathRoom returns the room that a request's path names.
 func pathRoom(r *http.Request) (string, error) {
-	room := r.PathValue("room")
+	room, err := pathValue(r, "room")
+	if err != nil {
+		return "", err
+	}
 	if err := validRoom(room); err != nil {
 		return "", bad("%v", err)
 	}

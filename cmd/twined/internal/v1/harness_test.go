@@ -18,6 +18,7 @@ import (
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
 
+	"github.com/twine-realtime/twine/cmd/twined/internal/openapi/openapitest"
 	"github.com/twine-realtime/twine/recovery"
 	"github.com/twine-realtime/twine/recovery/disk"
 	"github.com/twine-realtime/twine/recovery/memory"
@@ -52,6 +53,8 @@ type service struct {
 	server *httptest.Server
 	log    *faultyLog
 	fates  chan fate
+
+	document *openapitest.Document // every exchange is checked against it
 }
 
 // fate is what the API has told of a message.
@@ -87,7 +90,10 @@ func startService(t *testing.T) *service {
 	mux := http.NewServeMux()
 	mux.Handle("/v1/", api.Handler())
 	mux.Handle("/socket.io/", srv)
-	s.server = httptest.NewServer(mux)
+	s.server = httptest.NewServer(ExactPaths(mux))
+	if s.document, err = openapitest.Load(); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
@@ -114,6 +120,10 @@ func (s *service) ask(method, path, body string, header ...string) answer {
 
 func (s *service) send(method, path string, body io.Reader, header ...string) answer {
 	s.t.Helper()
+	var sent bytes.Buffer
+	if body != nil {
+		body = io.TeeReader(body, &sent)
+	}
 	request, err := http.NewRequestWithContext(s.t.Context(), method, s.server.URL+path, body)
 	if err != nil {
 		s.t.Fatal(err)
@@ -129,6 +139,13 @@ func (s *service) send(method, path string, body io.Reader, header ...string) an
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
 		s.t.Fatal(err)
+	}
+	documented, err := s.document.Check(request, sent.Bytes(), response.StatusCode, response.Header, text)
+	if !documented {
+		err = s.document.CheckProblem(text)
+	}
+	if err != nil {
+		s.t.Errorf("%s %.100s: %.200s: %v", method, path, sent.Bytes(), err)
 	}
 	return answer{response, text}
 }

@@ -36,7 +36,7 @@ func (a *API) history(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	params, err := query(r, "after", "since", "limit")
+	params, err := query(r, "after", "since", "through", "until", "limit")
 	if err != nil {
 		return err
 	}
@@ -47,10 +47,18 @@ func (a *API) history(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), historyTimeout)
 	defer cancel()
 	// A query with an end is one of which the log knows whether there is more.
-	if q.Through, err = a.History.Last(ctx, namespace); err != nil {
+	last, err := a.History.Last(ctx, namespace)
+	if err != nil {
 		return err
 	}
-	page, err := a.readHistory(ctx, q, params.Get("after"), params.Get("since"))
+	end, err := lastWanted(params.Get("through"), params.Get("until"))
+	if err != nil {
+		return err
+	}
+	if q.Through = end; end.After(last) {
+		q.Through = last
+	}
+	page, err := a.readHistory(ctx, q, last, params.Get("after"), params.Get("since"))
 	if err != nil {
 		return err
 	}
@@ -65,7 +73,7 @@ func (a *API) history(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, map[string]any{"entries": entries, "next": page.Next.String(), "more": page.More})
 }
 
-func (a *API) readHistory(ctx context.Context, q recovery.Query, after, since string) (recovery.Page, error) {
+func (a *API) readHistory(ctx context.Context, q recovery.Query, last recovery.Offset, after, since string) (recovery.Page, error) {
 	var err error
 	switch {
 	case after != "" && since != "":
@@ -74,26 +82,57 @@ func (a *API) readHistory(ctx context.Context, q recovery.Query, after, since st
 		if q.After, err = recovery.ParseOffset(after); err != nil {
 			return recovery.Page{}, bad("after: %q is not an offset, such as 1767225600000-0", after)
 		}
-		return a.History.Read(ctx, namespace, q)
+		if q.After.After(last) {
+			return recovery.Page{}, recovery.ErrFuture
+		}
+		return a.read(ctx, q)
 	case since != "":
-		if q.After, err = parseTime(since); err != nil {
+		if q.After, err = parseTime(since, 0); err != nil {
 			return recovery.Page{}, bad("since: %q is neither milliseconds since 1970 nor a time such as 2026-01-31T12:00:00Z", since)
 		}
-		if q.After.After(q.Through) {
-			q.After = q.Through
+		if q.After.After(last) {
+			q.After = last
 		}
 	}
 	// From that time on, or from the beginning, as far as there is any history.
-	page, err := a.History.Read(ctx, namespace, q)
+	page, err := a.read(ctx, q)
 	if gap := (*recovery.GapError)(nil); errors.As(err, &gap) && gap.To.After(q.After) {
 		q.After = gap.To
-		page, err = a.History.Read(ctx, namespace, q)
+		page, err = a.read(ctx, q)
 	}
 	return page, err
 }
 
-// parseTime returns the last offset before a time.
-func parseTime(text string) (recovery.Offset, error) {
+// read is that of the log, for a query that may end before it begins.
+func (a *API) read(ctx context.Context, q recovery.Query) (recovery.Page, error) {
+	if q.After.After(q.Through) {
+		return recovery.Page{Next: q.After}, nil
+	}
+	return a.History.Read(ctx, namespace, q)
+}
+
+// lastWanted returns the offset that a request's history ends with.
+func lastWanted(through, until string) (end recovery.Offset, err error) {
+	switch {
+	case through != "" && until != "":
+		return end, bad("give through or until, not both")
+	case through != "":
+		if end, err = recovery.ParseOffset(through); err != nil {
+			return end, bad("through: %q is not an offset, such as 1767225600000-0", through)
+		}
+		return end, nil
+	case until != "":
+		// The first millisecond that is not wanted, and what lies before it.
+		if end, err = parseTime(until, 1); err != nil {
+			return end, bad("until: %q is neither milliseconds since 1970 nor a time such as 2026-01-31T12:00:00Z", until)
+		}
+		return end, nil
+	}
+	return recovery.MaxOffset, nil
+}
+
+// parseTime returns the last offset before so many milliseconds after a time.
+func parseTime(text string, later int64) (recovery.Offset, error) {
 	ms, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
 		at, err := time.Parse(time.RFC3339Nano, text)
@@ -102,7 +141,10 @@ func parseTime(text string) (recovery.Offset, error) {
 		}
 		ms = at.UnixMilli()
 	}
-	if ms <= 0 {
+	if ms > math.MaxInt64-later {
+		return recovery.MaxOffset, nil
+	}
+	if ms += later; ms <= 0 {
 		return recovery.Offset{}, nil
 	}
 	return recovery.Offset{MS: uint64(ms) - 1, Seq: math.MaxUint64}, nil

@@ -74,11 +74,18 @@ func TestHistoryEnds(t *testing.T) {
 	for query, want := range map[string]int{
 		"": 3, "?limit=3": 3, "?limit=2": 2, "?after=" + offsets[0]: 2, "?after=" + offsets[0] + "&limit=2": 2, "?after=" + offsets[2]: 0,
 		"?since=0": 3, "?since=1970-01-01T00:00:00Z": 3, "?since=" + time.Now().Add(time.Hour).UTC().Format(time.RFC3339): 0,
-		"?since=99999999999999": 0, "?since=-5": 3,
+		"?since=99999999999999": 0, "?since=-5": 3, "?through=" + offsets[1]: 2, "?through=0-0": 0, "?through=99999999999999-0": 3,
+		"?after=" + offsets[0] + "&through=" + offsets[1]: 1, "?after=" + offsets[1] + "&through=" + offsets[0]: 0, "?until=0": 0, "?until=-5": 0,
+		"?until=99999999999999": 3, fmt.Sprint("?until=", uint64(math.MaxInt64)): 3, "?since=99999999999999&until=1": 0,
+		"?until=" + time.Now().Add(time.Hour).UTC().Format(time.RFC3339): 3, "?until=" + time.Now().Add(-time.Hour).UTC().Format(time.RFC3339): 0,
 	} {
 		page := s.history("r", query)
 		if len(page.Entries) != want || page.More != (want == 2 && query == "?limit=2") {
 			t.Errorf("%s: %+v", query, page)
+		}
+		// Going on from there finds what the end left out, if anything.
+		if rest := s.history("r", "?after="+page.Next); strings.Contains(query, "through") && !strings.Contains(query, "after") && len(page.Entries)+len(rest.Entries) != 3 {
+			t.Errorf("%s: then %+v", query, rest)
 		}
 	}
 	if page := s.history("nobody", ""); len(page.Entries) > 0 || page.More {
@@ -100,10 +107,12 @@ func TestHistorySince(t *testing.T) {
 		t.Fatal(err)
 	}
 	for since, want := range map[string]int{
+		fmt.Sprint(p.MS-1, "&until=", p.MS): 1, fmt.Sprint(o.MS, "&until=", p.MS): 2, fmt.Sprint(o.MS, "&until=", p.MS-1): 1,
+		fmt.Sprint("0&until=", o.MS): 1, fmt.Sprint("0&until=", o.MS-1): 0, fmt.Sprint(p.MS, "&until=", o.MS): 0, fmt.Sprint("0&through=", second.Offset): 2,
 		fmt.Sprint(o.MS): 2, fmt.Sprint(p.MS): 1, fmt.Sprint(p.MS + 1): 0, fmt.Sprint(o.MS - 1): 2,
 		p.Time().UTC().Format(time.RFC3339Nano): 1, p.Time().In(time.FixedZone("", 3600)).Format("2006-01-02T15:04:05.000Z07:00"): 1,
 	} {
-		if page := s.history("r", "?since="+url.QueryEscape(since)); len(page.Entries) != want || page.More {
+		if page := s.history("r", "?since="+strings.NewReplacer("%26", "&", "%3D", "=").Replace(url.QueryEscape(since))); len(page.Entries) != want || page.More {
 			t.Errorf("since %s: %+v", since, page)
 		}
 	}
@@ -146,6 +155,10 @@ func TestHistoryRefuses(t *testing.T) {
 		"?since=1e9":                          400,
 		"?after=" + last + "&since=0":         400,
 		"?after=" + last + "&after=" + last:   400,
+		"?through=x":                          400,
+		"?until=tomorrow":                     400,
+		"?through=1-0&until=5":                400,
+		"?through=1-0&through=2-0":            400,
 		"?limit=0":                            400,
 		"?limit=-1":                           400,
 		"?limit=1001":                         400,

@@ -83,7 +83,10 @@ func (a *API) inRoom(r *http.Request) (room string, ids []string, err error) {
 }
 
 func (a *API) find(r *http.Request) (*twine.Socket, error) {
-	id := r.PathValue("id")
+	id, err := pathValue(r, "id")
+	if err != nil {
+		return nil, err
+	}
 	s := a.Twine.Of(namespace).Socket(id)
 	if s == nil {
 		return nil, newProblem(http.StatusNotFound, "no socket with this id is connected here")
