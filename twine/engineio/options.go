@@ -61,6 +61,12 @@ type Options struct {
 	Headers        func(h http.Header, r *http.Request)
 	// InitialPacket, when not empty, is a text message that is sent with the handshake.
 	InitialPacket string
+	// NodeID, unless empty, begins the id of each session, so that the servers of a cluster can tell whose it is, see NodeOf. It
+	// has to be unlike those of all others, and of letters and digits.
+	NodeID string
+	// UnknownSession, unless nil, gets the requests for sessions that this server does not have, and may serve them. If it
+	// reports false, it must not have touched w, and the request is refused.
+	UnknownSession func(w http.ResponseWriter, r *http.Request, sid string) (served bool)
 	// ConnectionError is told of each request that was refused (the reference's connection_error event).
 	ConnectionError func(r *http.Request, code ErrorCode, err error)
 	// Logger receives what an operator should know: panics of handlers. Nil means slog.Default().

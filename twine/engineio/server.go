@@ -140,6 +140,7 @@ func (sv *Server) serve(w http.ResponseWriter, r *http.Request) {
 	s := sv.clients[sid]
 	sv.mu.Unlock()
 	switch {
+	case s == nil && sv.opts.UnknownSession != nil && sv.opts.UnknownSession(w, r, sid):
 	case s == nil:
 		sv.refuse(w, r, CodeUnknownSID, fmt.Errorf("engineio: sid %q", sid))
 	case transport == WebSocket && upgrade:
@@ -263,7 +264,7 @@ func (sv *Server) handshake(w http.ResponseWriter, r *http.Request, version, tra
 
 func (sv *Server) newSession(r *http.Request) *Session {
 	flusher := sv.flushers[sv.next.Add(1)%uint32(len(sv.flushers))]
-	return &Session{server: sv, flusher: flusher, id: newID(), hs: newHandshake(r, 4), handler: noHandler{}}
+	return &Session{server: sv, flusher: flusher, id: sv.newID(), hs: newHandshake(r, 4), handler: noHandler{}}
 }
 
 // register makes s known, unless the server is closing, and counts one goroutine for it.
@@ -395,9 +396,22 @@ func (sv *Server) guardSession(s *Session, err *error) {
 	}
 }
 
-// newID returns 15 random bytes as 20 characters of base64url.
-func newID() string {
+// newID returns 15 random bytes as 20 characters of base64url, behind the server's NodeID and a dot if it has one.
+func (sv *Server) newID() string {
 	var b [15]byte
 	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
-	return base64.URLEncoding.EncodeToString(b[:])
+	id := base64.URLEncoding.EncodeToString(b[:])
+	if sv.opts.NodeID != "" {
+		id = sv.opts.NodeID + "." + id
+	}
+	return id
+}
+
+// NodeOf returns the NodeID of the server that a session with this id is, or was, on; "" if its server had none.
+func NodeOf(sid string) string {
+	node, _, found := strings.Cut(sid, ".")
+	if !found {
+		return ""
+	}
+	return node
 }

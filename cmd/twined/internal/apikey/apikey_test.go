@@ -1,6 +1,8 @@
 package apikey
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,6 +38,34 @@ func TestLoadGeneratesOnce(t *testing.T) {
 	}
 	if entries, _ := os.ReadDir(dir); len(entries) != 1 {
 		t.Errorf("the folder holds %v", entries)
+	}
+}
+
+func TestFindChangesNothing(t *testing.T) {
+	dir := t.TempDir()
+	if key, err := Find(dir); !errors.Is(err, fs.ErrNotExist) || key != "" {
+		t.Errorf("in an empty folder: %q, %v", key, err)
+	}
+	if entries, _ := os.ReadDir(dir); len(entries) > 0 {
+		t.Errorf("the folder holds %v", entries)
+	}
+	kept, err := Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(kept.Path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	key, err := Find(dir)
+	info, statErr := os.Stat(kept.Path)
+	if err != nil || key != kept.Key || statErr != nil || info.Mode().Perm() != 0o644 {
+		t.Errorf("%q, %v, %v", key, err, info.Mode())
+	}
+	if err := os.WriteFile(kept.Path, []byte("\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if key, err := Find(dir); err == nil || key != "" || !strings.Contains(err.Error(), "does not hold an API key") {
+		t.Errorf("an empty file: %q, %v", key, err)
 	}
 }
 

@@ -38,6 +38,10 @@ func Load(dir string) (Kept, error) {
 	return Kept{Key: key, Path: path, Generated: generated}, err
 }
 
+// Find returns the key kept in the data folder dir, and changes nothing there. If there is none its error matches
+// fs.ErrNotExist.
+func Find(dir string) (key string, err error) { return parse(filepath.Join(dir, fileName)) }
+
 func read(path string) (key string, exposed bool, err error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -48,15 +52,20 @@ func read(path string) (key string, exposed bool, err error) {
 			return "", true, fmt.Errorf("keep API key private: %w", err)
 		}
 	}
+	key, err = parse(path)
+	return key, exposed, err
+}
+
+func parse(path string) (key string, err error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return "", exposed, fmt.Errorf("read API key: %w", err)
+		return "", fmt.Errorf("read API key: %w", err)
 	}
 	key = strings.TrimSpace(string(data))
 	if key == "" || strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return "", exposed, fmt.Errorf("%s does not hold an API key; remove it to have a new one generated", path)
+		return "", fmt.Errorf("%s does not hold an API key; remove it to have a new one generated", path)
 	}
-	return key, exposed, nil
+	return key, nil
 }
 
 // create writes a new key under another name first and links it into place, so that the file is whole from the first

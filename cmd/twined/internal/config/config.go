@@ -49,7 +49,7 @@ func Parse(args []string, version string, stdout, stderr io.Writer) (cfg *Config
 	cfg = &Config{}
 	parser, err := kong.New(cfg,
 		kong.Name("twined"),
-		kong.Description("Twine's realtime daemon: takes messages over HTTP and hands them to Socket.IO clients."),
+		kong.Description("Twine's realtime daemon: takes messages over HTTP and hands them to Socket.IO clients. To send one from here, see twined publish --help."),
 		kong.Vars{"version": version},
 		kong.Configuration(loadFile),
 		kong.Writers(stdout, stderr),

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/google/uuid"
+
+	"github.com/twine-realtime/twine/twine/engineio"
 )
 
 const (
@@ -49,6 +51,15 @@ func CookieID(header http.Header) string {
 		}
 	}
 	return ""
+}
+
+// Identity returns what a client is known by after a reload, for twine.Recovery: its browser's id, or "" if it has none
+// or keeps its own positions, as twine.js does. Such a client is in no other rooms than those that it asks for.
+func Identity(h *engineio.Handshake) string {
+	if h.Query().Get("client") == "twine.js" {
+		return ""
+	}
+	return CookieID(h.Header())
 }
 
 // overHTTPS also believes a proxy in front of the daemon: at worst a liar spoils the cookie that is for itself.

@@ -17,9 +17,11 @@ var errTooManyRooms = fmt.Errorf("no more than %d rooms", maxRooms)
 
 // Handle lets clients of the main namespace subscribe to rooms with the original's events. What they ask for in the
 // wrong form is passed over. A client that asks for an acknowledgement gets one, with {"error": "..."} if there was one.
+// Clients that keep their own positions have more to ask for, see position.
 func Handle(srv *twine.Server, log *slog.Logger) {
-	srv.On("subscribe", roomEvent(log, subscribe))
-	srv.On("unsubscribe", roomEvent(log, unsubscribe))
+	srv.On("subscribe", roomEvent(log, subscribe, resume))
+	srv.On("twine:missed", roomEvent(log, nil, missed))
+	srv.On("unsubscribe", roomEvent(log, unsubscribe, nil))
 	srv.On("updateSessionTS", updateSession)
 	srv.On("stateRecovery", func(_ context.Context, _ *twine.Socket, e *twine.Event) {
 		acknowledge(e, nil) // what a client missed is sent without its asking
@@ -36,11 +38,18 @@ func updateSession(_ context.Context, s *twine.Socket, e *twine.Event) {
 	acknowledge(e, err)
 }
 
-func subscribe(s *twine.Socket, rooms []string) error {
+func join(s *twine.Socket, rooms []string) error {
 	if len(s.Rooms())+len(rooms) > maxRooms {
 		return errTooManyRooms
 	}
 	s.Join(rooms...)
+	return nil
+}
+
+func subscribe(s *twine.Socket, rooms []string) error {
+	if err := join(s, rooms); err != nil {
+		return err
+	}
 	for _, room := range rooms {
 		if err := s.Unlogged().Emit("roomJoined", "You have joined room: "+room); err != nil {
 			return err
@@ -59,12 +68,25 @@ func unsubscribe(s *twine.Socket, rooms []string) error {
 	return nil
 }
 
-// roomEvent handles an event whose argument is a room, or a list of rooms as Socket.IO's own join takes it.
-func roomEvent(log *slog.Logger, do func(*twine.Socket, []string) error) func(context.Context, *twine.Socket, *twine.Event) {
-	return func(_ context.Context, s *twine.Socket, e *twine.Event) {
+// roomEvent handles an event whose argument is a room, or a list of rooms as Socket.IO's own join takes it: with
+// positioned, unless that is nil, if a position follows, and with plain otherwise.
+func roomEvent(log *slog.Logger, plain func(*twine.Socket, []string) error,
+	positioned func(context.Context, *twine.Socket, []string, *position) (*answer, error)) func(context.Context, *twine.Socket, *twine.Event) {
+	return func(ctx context.Context, s *twine.Socket, e *twine.Event) {
+		var p *position
 		rooms, err := eventRooms(e)
-		if err == nil {
-			err = do(s, rooms)
+		if err == nil && positioned != nil {
+			p, err = positionOf(e)
+		}
+		switch {
+		case err != nil:
+		case p != nil:
+			resumeEvent(ctx, log, s, e, rooms, p, positioned)
+			return
+		case plain == nil:
+			err = errPosition
+		default:
+			err = plain(s, rooms)
 		}
 		if err != nil {
 			log.Debug("event not carried out", "event", e.Name(), "socket", s.ID(), "error", err)

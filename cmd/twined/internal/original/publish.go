@@ -130,7 +130,7 @@ func parsePublication(body []byte, now time.Time) (room string, message json.Raw
 	if room, err = parseRoom(fields["room_id"]); err != nil {
 		return "", nil, err
 	}
-	message, err = stamp(fields["payload"], room, now)
+	message, err = Stamp(fields["payload"], room, now)
 	return room, message, err
 }
 

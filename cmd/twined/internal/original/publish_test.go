@@ -166,7 +166,7 @@ func TestKeyOfAnotherMessage(t *testing.T) {
 
 func TestSameMessage(t *testing.T) {
 	event := func(payload, room string, ms int64) []byte {
-		message, err := stamp(json.RawMessage(payload), room, time.UnixMilli(ms))
+		message, err := Stamp(json.RawMessage(payload), room, time.UnixMilli(ms))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -215,9 +215,9 @@ func TestStamp(t *testing.T) {
 		`{"Room":1}`:                                             `{"Room":1,"room":"r","timestamp":1700000000123}`,
 		`{"a":"roommate","<&>":"<&>"}`:                           `{"a":"roommate","<&>":"<&>","room":"r","timestamp":1700000000123}`,
 	} {
-		got, err := stamp(json.RawMessage(payload), "r", now)
+		got, err := Stamp(json.RawMessage(payload), "r", now)
 		if err != nil || !json.Valid(got) {
-			t.Errorf("stamp(%s): %s, %v", payload, got, err)
+			t.Errorf("Stamp(%s): %s, %v", payload, got, err)
 		}
 		var gotValue, wantValue any
 		json.Unmarshal(got, &gotValue)
@@ -225,10 +225,10 @@ func TestStamp(t *testing.T) {
 		a, _ := json.Marshal(gotValue)
 		b, _ := json.Marshal(wantValue)
 		if string(a) != string(b) {
-			t.Errorf("stamp(%s) is %s, want %s", payload, got, want)
+			t.Errorf("Stamp(%s) is %s, want %s", payload, got, want)
 		}
 	}
-	if got, err := stamp(json.RawMessage(`{"n":1.000000000000000000001}`), `q"\`, now); err != nil || !strings.Contains(string(got), `1.000000000000000000001`) || !strings.Contains(string(got), `"room":"q\"\\"`) {
+	if got, err := Stamp(json.RawMessage(`{"n":1.000000000000000000001}`), `q"\`, now); err != nil || !strings.Contains(string(got), `1.000000000000000000001`) || !strings.Contains(string(got), `"room":"q\"\\"`) {
 		t.Errorf("got %s, %v", got, err)
 	}
 }

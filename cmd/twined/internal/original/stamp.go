@@ -10,9 +10,9 @@ import (
 	"github.com/twine-realtime/twine/cmd/twined/internal/repeat"
 )
 
-// stamp returns the JSON object payload with its members "room" and "timestamp" (Unix milliseconds) set. Every other
+// Stamp returns the JSON object payload with its members "room" and "timestamp" (Unix milliseconds) set. Every other
 // member stays as it was written, digit by digit, and in its place.
-func stamp(payload json.RawMessage, room string, now time.Time) (json.RawMessage, error) {
+func Stamp(payload json.RawMessage, room string, now time.Time) (json.RawMessage, error) {
 	switch {
 	case payload == nil:
 		return nil, errors.New("payload is missing")
@@ -48,7 +48,7 @@ func SameMessage(a, b []byte) bool {
 	return repeat.SameJSON(withoutTime(a), withoutTime(b))
 }
 
-// withoutTime cuts off what stamp has put last, or returns an event that is not stamped as it is.
+// withoutTime cuts off what Stamp has put last, or returns an event that is not stamped as it is.
 func withoutTime(event []byte) []byte {
 	const member = `,"timestamp":`
 	i := bytes.LastIndex(event, []byte(member))

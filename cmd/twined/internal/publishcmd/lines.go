@@ -102,7 +102,7 @@ func (s *settings) send(ctx context.Context, publisher *publish.Publisher, l lin
 	if id != "" {
 		id = fmt.Sprintf("%s/%d", id, l.number)
 	}
-	return publisher.Send(ctx, s.message(l, id))
+	return publisher.Send(ctx, s.message(l.text, l, id))
 }
 
 // scanned is a line, or why there are no more.

@@ -2,6 +2,7 @@
 package publishcmd
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -34,6 +35,7 @@ type settings struct {
 	Room string `arg:"" help:"Who gets it: the clients in this room."`
 	JSON string `arg:"" optional:"" name:"json" help:"The message: any JSON value. - reads it from standard input."`
 
+	AsIs     bool     `help:"Send an object as it is. Without, one that goes out as the event \"message\" gets the members room and timestamp, by which listenOn in the browser knows it."`
 	Lines    bool     `help:"Publish each line of standard input, which is JSON, and print an offset for each. Empty lines are passed over. It ends at the first line that fails."`
 	Event    string   `default:"message" placeholder:"NAME" help:"The name of the event."`
 	Except   []string `sep:"none" placeholder:"ROOM" help:"A room, or the id of a socket, that does not get it; repeatable."`
@@ -111,7 +113,7 @@ func (s *settings) publish(ctx context.Context, stdin io.Reader, stdout io.Write
 	if err := checkJSON(text); err != nil {
 		return err
 	}
-	result, err := client.Publish(ctx, s.message(json.RawMessage(text), s.ID))
+	result, err := client.Publish(ctx, s.message(text, json.RawMessage(text), s.ID))
 	if err != nil {
 		return s.explain(err)
 	}
@@ -122,8 +124,13 @@ func (s *settings) publish(ctx context.Context, stdin io.Reader, stdout io.Write
 // maxMessageBytes is the largest request that the daemon takes, and so more than the largest message.
 const maxMessageBytes = 1_000_000
 
-func (s *settings) message(data any, id string) publish.Message {
-	return publish.Message{Room: s.Room, Except: s.Except, Event: s.Event, Data: data, ID: id}
+// originalEvent is the one that the browser libraries' listenOn goes by.
+const originalEvent = "message"
+
+// message returns the one with the given text, which is JSON and is data's too.
+func (s *settings) message(text []byte, data any, id string) publish.Message {
+	stamp := !s.AsIs && s.Event == originalEvent && bytes.HasPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte("{"))
+	return publish.Message{Room: s.Room, Except: s.Except, Event: s.Event, Data: data, Stamp: stamp, ID: id}
 }
 
 func (s *settings) client() (*publish.Client, error) {

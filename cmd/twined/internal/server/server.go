@@ -17,6 +17,7 @@ import (
 	"github.com/twine-realtime/twine/cmd/twined/internal/storage"
 	"github.com/twine-realtime/twine/twine"
 	"github.com/twine-realtime/twine/twine/engineio"
+	"github.com/twine-realtime/twine/twine/forward"
 )
 
 const (
@@ -33,6 +34,7 @@ type Server struct {
 	http      *http.Server
 	twine     *twine.Server
 	storage   *storage.Storage
+	forwarder *forward.Forwarder // nil outside of a cluster
 	metrics   *metrics
 	console   *console.Console
 	publishes gate
@@ -51,8 +53,13 @@ func New(ctx context.Context, cfg *config.Config, keys *apikey.Set, log *slog.Lo
 	origins := newOrigins(cfg.CORSOrigin)
 	s := &Server{storage: opened, served: make(chan struct{}), log: log}
 	recovers := recoveryOptions(cfg, opened)
+	engine := engineio.Options{AllowRequest: origins.allowHandshake, Logger: log}
+	if opened.Peers != nil {
+		s.forwarder = forward.New(forward.Options{NodeID: opened.Peers.Name(), Nodes: nodesOf(opened.Peers), Logger: log})
+		engine.NodeID, engine.UnknownSession = opened.Peers.Name(), s.forwarder.Serve
+	}
 	s.twine = twine.NewServer(&twine.Options{
-		Engine:   engineio.Options{AllowRequest: origins.allowHandshake, Logger: log},
+		Engine:   engine,
 		Adapter:  opened.Adapter,
 		Recovery: recovers,
 		Logger:   log,
@@ -68,6 +75,9 @@ func New(ctx context.Context, cfg *config.Config, keys *apikey.Set, log *slog.Lo
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	s.http.RegisterOnShutdown(s.console.Close)
+	if s.forwarder != nil {
+		s.http.RegisterOnShutdown(s.forwarder.Close)
+	}
 	return s, nil
 }
 

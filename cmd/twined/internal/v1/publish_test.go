@@ -1,10 +1,12 @@
 package v1
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twine-realtime/twine/cmd/twined/internal/repeat"
 	"github.com/twine-realtime/twine/recovery"
@@ -80,6 +82,12 @@ func TestPublishRefuses(t *testing.T) {
 		"one of them bad":         {`{"messages":[{"room":"r"},{"room":""}]}`, "messages[1]: room is missing"},
 		"one of them reserved":    {`{"messages":[{"room":"r"},{"room":"r","event":"connect"}]}`, "messages[1]"},
 		"one of them too deep":    {`{"messages":[{"room":"r"},{"room":"r","data":` + strings.Repeat("[", 5000) + strings.Repeat("]", 5000) + `}]}`, "messages[1]"},
+		"stamp without data":      {`{"room":"r","stamp":true}`, "stamp needs one room, and data that is an object"},
+		"stamp on a number":       {`{"room":"r","stamp":true,"data":1}`, "stamp needs"},
+		"stamp on null":           {`{"room":"r","stamp":true,"data":null}`, "stamp needs"},
+		"stamp on args":           {`{"room":"r","stamp":true,"args":[{}]}`, "stamp needs"},
+		"stamp for two rooms":     {`{"rooms":["r","q"],"stamp":true,"data":{}}`, "stamp needs"},
+		"stamp a text":            {`{"room":"r","stamp":"true","data":{}}`, "not a message"},
 		"messages in messages":    {`{"messages":[{"messages":[]}]}`, "unknown field"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -104,6 +112,54 @@ func TestPublishRefuses(t *testing.T) {
 	}
 	s.publish(`{"room":"r","data":"the first"}`)
 	watch.next(`42["message","the first",`) // nothing of the above has come
+}
+
+// TestMalformedMessagesOfABatch: the answer tells all of them from those that were held back for them.
+func TestMalformedMessagesOfABatch(t *testing.T) {
+	s := startService(t)
+	watch := s.connect("r")
+	p := s.ask("POST", "/v1/publish", `{"messages":[{"room":"r"},{"room":"r","event":"connect"},{"room":"r"},{"data":1}]}`).problem(t, 400)
+	var statuses []int
+	for _, result := range p.Results {
+		statuses = append(statuses, result.Status)
+		if result.Error == "" || result.Offset != "" {
+			t.Errorf("got %+v", result)
+		}
+	}
+	if fmt.Sprint(statuses) != "[424 400 424 400]" || !strings.Contains(p.Detail, "messages[1]") || !strings.Contains(p.Results[3].Error, "room is missing") {
+		t.Errorf("got %+v", p)
+	}
+	s.publish(`{"room":"r","data":"the first"}`)
+	watch.next(`42["message","the first",`)
+}
+
+// TestStamp: the message is as POST /api/twine would send it, and is known again at another time.
+func TestStamp(t *testing.T) {
+	s := startService(t)
+	watch := s.connect("r")
+	before := time.Now().UnixMilli()
+	first := s.publish(`{"room":"r","stamp":true,"data":{"n":1.50,"room":"q","timestamp":5},"id":"1"}`)
+	packet := watch.next(`42["message",{"n":1.50,"room":"r","timestamp":`)
+	var got []json.RawMessage
+	var message struct{ Timestamp int64 }
+	if err := errors.Join(json.Unmarshal([]byte(packet[2:]), &got), json.Unmarshal(got[1], &message)); err != nil {
+		t.Fatal(err)
+	}
+	if message.Timestamp < before || message.Timestamp > time.Now().UnixMilli() {
+		t.Errorf("got %s, sent after %d", packet, before)
+	}
+	eventually(t, "the clock moves on", func() bool { return time.Now().UnixMilli() > message.Timestamp })
+	for _, body := range []string{`{"rooms":["r","r"],"stamp":true,"data":{"n":1.50},"id":"1"}`, `{"messages":[{"room":"r","stamp":true,"data":{"n":1.50},"id":"1"}]}`} {
+		answer := s.ask("POST", "/v1/publish", body)
+		if answer.StatusCode != 201 || !strings.Contains(string(answer.body), `{"offset":"`+first.Offset+`","duplicate":true}`) {
+			t.Errorf("%s: %s %s", body, answer.Status, answer.body)
+		}
+	}
+	for _, body := range []string{`{"room":"r","stamp":true,"data":{"n":1.5},"id":"1"}`, `{"room":"r","data":{"n":1.50},"id":"1"}`, `{"room":"r","stamp":true,"event":"x","data":{"n":1.50},"id":"1"}`} {
+		s.ask("POST", "/v1/publish", body).problem(t, 422)
+	}
+	s.publish(`{"room":"r","stamp":true,"event":"x","data":{}}`)
+	watch.next(`42["x",{"room":"r","timestamp":`)
 }
 
 func TestUnauthorized(t *testing.T) {
