@@ -7,6 +7,7 @@
 //	go run ./cmd/twinecheck
 //	go run ./cmd/twinecheck --target node
 //	go run ./cmd/twinecheck --duration 120s --cuts 2500 --kills 20
+//	go run ./cmd/twinecheck --target cluster --kills 6 --fail-over
 //
 // The exit status is 0 if no promise was broken, 1 if one was, and 2 if the check could not be done.
 package main
@@ -30,7 +31,9 @@ import (
 )
 
 type options struct {
-	Target         string        `enum:"twined,node" default:"twined" help:"Server under test: twined, built from this module, or node, the reference socket.io of testdata/js."`
+	Target         string        `enum:"twined,node,cluster,mixed,node-cluster" default:"twined" help:"Server under test: twined, built from this module; node, the reference socket.io of testdata/js; cluster, several nodes of twined that share a Redis; mixed, such a cluster with a server of Node in it; node-cluster, several servers of Node."`
+	Nodes          int           `default:"3" help:"Servers of a cluster; with mixed, the one of Node comes on top."`
+	FailOver       bool          `help:"Kill the cluster's Redis in the middle, for its replica to take over."`
 	Clients        int           `default:"100" help:"Clients that subscribe."`
 	Rooms          int           `default:"20" help:"Rooms that messages are published to."`
 	RoomsPerClient int           `default:"5" help:"Rooms that each client subscribes to."`
@@ -90,11 +93,14 @@ func run(ctx context.Context, opts options, progress io.Writer) (result *check.R
 		}
 		kinds = append(kinds, kind)
 	}
-	start := target.Twined
-	if opts.Target == "node" {
-		start = target.Node
+	if opts.Nodes < 1 {
+		return nil, fmt.Errorf("--nodes: %d is less than 1", opts.Nodes)
 	}
-	tested, err := start(ctx, target.Options{Args: opts.ServerArg, Race: opts.Race, Keep: opts.Keep})
+	start := map[string]func(context.Context, target.Options) (target.Target, error){
+		"twined": target.Twined, "node": target.Node,
+		"cluster": target.TwinedCluster, "mixed": target.MixedCluster, "node-cluster": target.NodeCluster,
+	}[opts.Target]
+	tested, err := start(ctx, target.Options{Args: opts.ServerArg, Race: opts.Race, Keep: opts.Keep, Nodes: opts.Nodes, FailOver: opts.FailOver})
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +114,7 @@ func run(ctx context.Context, opts options, progress io.Writer) (result *check.R
 	return check.Run(ctx, check.Config{
 		Clients: opts.Clients, Rooms: opts.Rooms, RoomsPerClient: opts.RoomsPerClient, Publishers: opts.Publishers,
 		Rate: opts.Rate, Duration: opts.Duration, Padding: opts.Padding,
-		Cuts: opts.Cuts, CutKinds: kinds, Kills: opts.Kills, Down: opts.Down, Silence: opts.Silence, Backoff: opts.Backoff,
+		Cuts: opts.Cuts, CutKinds: kinds, Kills: opts.Kills, FailOver: opts.FailOver, Down: opts.Down, Silence: opts.Silence, Backoff: opts.Backoff,
 		PublishTimeout: 2 * time.Second, Quiet: time.Second, Settle: opts.Settle, Seed: opts.Seed,
 		Progress: func(p check.Progress) {
 			fmt.Fprintf(progress, "%4.0fs  %d deliveries, %d cuts, %d kills\n", p.Elapsed.Seconds(), p.Deliveries, p.Cuts, p.Kills)

@@ -25,7 +25,11 @@ func printResult(w io.Writer, r *check.Result) error {
 		kinds = append(kinds, fmt.Sprintf("%d %s", r.Cuts[kind.String()], kind))
 	}
 	line("cuts", "%d (%s), and %d of publishers", r.CutsSum, strings.Join(kinds, ", "), r.PublisherCuts)
-	line("kills", "%d SIGKILL, %d SIGTERM", r.SIGKILLs, r.SIGTERMs)
+	kills := fmt.Sprintf("%d SIGKILL, %d SIGTERM", r.SIGKILLs, r.SIGTERMs)
+	if r.FailOvers > 0 {
+		kills += fmt.Sprintf(", %d failover of Redis", r.FailOvers)
+	}
+	line("kills", "%s", kills)
 	line("reconnects", "%d recovered, %d not recovered", r.Recovered, r.Unrecovered)
 	line("told", "%d deliveries that did not come, as the client was told", r.Told)
 	line("lost", "%d", r.Lost)

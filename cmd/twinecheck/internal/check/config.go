@@ -29,6 +29,8 @@ type Config struct {
 	CutKinds []faults.Kind
 	// Kills is how many times to end the server and start it again, in turn with SIGKILL and SIGTERM.
 	Kills int
+	// FailOver has the target's store fail over once, in the middle.
+	FailOver bool
 	// Down is how long a server stays away, give or take all of it.
 	Down time.Duration
 	// Silence is how long a connection that was made silent stays so before it is reset, give or take half.

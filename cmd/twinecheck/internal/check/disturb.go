@@ -86,3 +86,28 @@ func (r *run) kill(ctx, stop context.Context) error {
 	}
 	return nil
 }
+
+// failOver has the target's store fail over in the middle of the run, if that is asked for.
+func (r *run) failOver(ctx, stop context.Context) error {
+	if !r.config.FailOver {
+		return nil
+	}
+	failing, ok := r.target.(interface {
+		FailOver(ctx context.Context) error
+	})
+	if !ok {
+		return errors.New("the server under test has nothing to fail over")
+	}
+	select {
+	case <-stop.Done():
+		return nil
+	case <-time.After(r.config.Duration / 2):
+	}
+	limit, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	if err := failing.FailOver(limit); err != nil {
+		return fmt.Errorf("fail over: %w", err)
+	}
+	r.failOvers.Add(1)
+	return nil
+}

@@ -75,10 +75,11 @@ func newFake(f flaws) *fake {
 	}
 }
 
-func (f *fake) Name() string         { return "fake" }
-func (f *fake) Addr() string         { return f.addr }
-func (f *fake) Key() string          { return "key" }
-func (f *fake) Failed() <-chan error { return nil }
+func (f *fake) Name() string          { return "fake" }
+func (f *fake) Addr() string          { return f.addr }
+func (f *fake) PublisherAddr() string { return f.addr }
+func (f *fake) Key() string           { return "key" }
+func (f *fake) Failed() <-chan error  { return nil }
 
 func (f *fake) Start(context.Context) error {
 	listener, err := net.Listen("tcp", f.addr)

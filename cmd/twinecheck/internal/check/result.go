@@ -20,6 +20,7 @@ type Result struct {
 	PublisherCuts int `json:"publisher_cuts"`
 	SIGKILLs      int `json:"sigkills"`
 	SIGTERMs      int `json:"sigterms"`
+	FailOvers     int `json:"failovers"` // of the store
 	// Retries counts attempts to publish that did not end with an acceptance.
 	Retries    int64         `json:"publish_retries"`
 	PublishP50 time.Duration `json:"publish_p50_ns"` // from the first attempt to the acceptance
@@ -65,7 +66,7 @@ func (r *run) result() *Result {
 	result := &Result{
 		Target: r.target.Name(), Seed: r.config.Seed, Duration: r.now(),
 		Cuts: map[string]int{}, CutsSum: sum(cuts), PublisherCuts: sum(r.publisherFaults.Cuts()),
-		SIGKILLs: int(r.sigkills.Load()), SIGTERMs: int(r.sigterms.Load()), Retries: r.retries.Load(),
+		SIGKILLs: int(r.sigkills.Load()), SIGTERMs: int(r.sigterms.Load()), FailOvers: int(r.failOvers.Load()), Retries: r.retries.Load(),
 		Report: history.Verify(r.history),
 	}
 	for kind, n := range cuts {

@@ -28,7 +28,7 @@ type run struct {
 	subscribers                   []*subscriber
 	latency                       latencies
 	retries                       atomic.Int64
-	sigkills, sigterms            atomic.Int64
+	sigkills, sigterms, failOvers atomic.Int64
 }
 
 func (r *run) now() time.Duration { return time.Since(r.began) }
@@ -72,7 +72,7 @@ func Run(ctx context.Context, config Config, tested target.Target) (*Result, err
 		return nil, err
 	}
 	defer r.clientFaults.Close()
-	if r.publisherFaults, err = faults.Listen(tested.Addr(), config.Silence, r.random("publisher faults", 0)); err != nil {
+	if r.publisherFaults, err = faults.Listen(tested.PublisherAddr(), config.Silence, r.random("publisher faults", 0)); err != nil {
 		return nil, err
 	}
 	defer r.publisherFaults.Close()
@@ -159,6 +159,11 @@ func (r *run) exercise(ctx context.Context) (unsettled string, err error) {
 	others.Go(func() {
 		defer close(killed)
 		if err := r.kill(ctx, stop); err != nil {
+			cancel(err)
+		}
+	})
+	others.Go(func() {
+		if err := r.failOver(ctx, stop); err != nil {
 			cancel(err)
 		}
 	})

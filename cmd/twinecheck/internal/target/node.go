@@ -14,6 +14,11 @@ import (
 // Node returns the reference server, socket.io with connection state recovery, as a Target. It needs testdata/js of this
 // module with its packages installed.
 func Node(ctx context.Context, opts Options) (Target, error) {
+	return nodeProcess(ctx, opts, "check-server.mjs")
+}
+
+// nodeProcess makes a process of a script in testdata/js, which gets the port, the key and more arguments.
+func nodeProcess(ctx context.Context, opts Options, script string, args ...string) (*process, error) {
 	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module).Output()
 	if err != nil {
 		return nil, fmt.Errorf("look for the module: %w", err)
@@ -33,7 +38,7 @@ func Node(ctx context.Context, opts Options) (Target, error) {
 	}
 	_, port, _ := net.SplitHostPort(p.addr)
 	p.command = func() *exec.Cmd {
-		return exec.Command("node", filepath.Join(dir, "check-server.mjs"), port, p.key)
+		return exec.Command("node", append([]string{filepath.Join(dir, script), port, p.key}, args...)...)
 	}
 	return p, nil
 }

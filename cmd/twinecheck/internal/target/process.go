@@ -51,10 +51,11 @@ func newProcess(name string, keep bool) (*process, error) {
 	return &process{name: name, addr: listener.Addr().String(), key: key, dir: dir, keep: keep, failed: make(chan error, 1)}, nil
 }
 
-func (p *process) Name() string         { return p.name }
-func (p *process) Addr() string         { return p.addr }
-func (p *process) Key() string          { return p.key }
-func (p *process) Failed() <-chan error { return p.failed }
+func (p *process) Name() string          { return p.name }
+func (p *process) Addr() string          { return p.addr }
+func (p *process) PublisherAddr() string { return p.addr }
+func (p *process) Key() string           { return p.key }
+func (p *process) Failed() <-chan error  { return p.failed }
 
 func (p *process) logPath() string { return filepath.Join(p.dir, "log") }
 

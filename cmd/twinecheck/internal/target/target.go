@@ -10,8 +10,10 @@ import (
 type Target interface {
 	// Name says what it is, with its version.
 	Name() string
-	// Addr is where it takes both clients and publishers.
+	// Addr is where it takes clients.
 	Addr() string
+	// PublisherAddr is where it takes publishers; it is Addr unless it has more than one.
+	PublisherAddr() string
 	// Key goes into the Authorization header of publishers.
 	Key() string
 	// Start returns when the server answers. It may be called again after Stop.
