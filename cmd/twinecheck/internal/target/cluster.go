@@ -47,7 +47,7 @@ func newCluster(ctx context.Context, opts Options, name string, twined, node int
 			err = errors.Join(err, c.Close())
 		}
 	}()
-	if c.redis, err = startRedis(ctx, opts.FailOver); err != nil {
+	if c.redis, err = startRedis(ctx, opts.FailOver, opts.Keep); err != nil {
 		return nil, err
 	}
 	if opts.FailOver {

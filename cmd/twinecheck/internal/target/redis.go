@@ -17,6 +17,7 @@ import (
 // redisServers is a Redis, alone or with a replica and a Sentinel that lets the replica take over.
 type redisServers struct {
 	dir       string
+	keep      bool
 	addrs     []string // the primary's first
 	sentinel  string   // "" without
 	processes []*exec.Cmd
@@ -25,11 +26,11 @@ type redisServers struct {
 const masterName = "twinecheck"
 
 // startRedis starts redis-server, which has to be installed.
-func startRedis(ctx context.Context, failOver bool) (r *redisServers, err error) {
+func startRedis(ctx context.Context, failOver, keep bool) (r *redisServers, err error) {
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		return nil, fmt.Errorf("redis-server is not installed: %w", err)
 	}
-	r = &redisServers{}
+	r = &redisServers{keep: keep}
 	if r.dir, err = os.MkdirTemp("", "twinecheck-redis-"); err != nil {
 		return nil, err
 	}
@@ -106,29 +107,29 @@ func (r *redisServers) url() string {
 	return "redis://" + r.sentinel + "/0?master_name=" + masterName
 }
 
-// failOver kills the primary and returns when the replica has taken over. The old one is then started again.
-func (r *redisServers) failOver(ctx context.Context) (err error) {
+// failOver kills the primary and returns when the replica has taken over. The old one is then the new one's replica.
+func (r *redisServers) failOver(ctx context.Context) error {
 	if r.sentinel == "" {
 		return errors.New("there is no replica")
 	}
-	if err := r.processes[0].Process.Kill(); err != nil {
+	primary := r.processes[0]
+	if err := primary.Process.Kill(); err != nil {
 		return err
 	}
-	_ = r.processes[0].Wait()
-	// It comes back as a replica, so that there are two again.
-	again := exec.Command(r.processes[0].Path, r.processes[0].Args[1:]...)
-	defer func() {
-		if err == nil {
-			err = again.Start()
-			r.processes[0] = again
-		}
-	}()
+	_ = primary.Wait()
 	sentinel := redis.NewSentinelClient(&redis.Options{Addr: r.sentinel})
 	defer sentinel.Close()
-	return await(ctx, "the failover", func() bool {
-		addr, err := sentinel.GetMasterAddrByName(ctx, masterName).Result()
-		return err == nil && len(addr) == 2 && net.JoinHostPort(addr[0], addr[1]) != r.addrs[0]
+	var now []string
+	err := await(ctx, "the failover", func() (done bool) {
+		var err error
+		now, err = sentinel.GetMasterAddrByName(ctx, masterName).Result()
+		return err == nil && len(now) == 2 && net.JoinHostPort(now[0], now[1]) != r.addrs[0]
 	})
+	if err != nil {
+		return err
+	}
+	r.processes[0] = exec.Command(primary.Path, append(primary.Args[1:], "--replicaof", now[0]+" "+now[1])...)
+	return r.processes[0].Start()
 }
 
 func (r *redisServers) close() error {
@@ -137,6 +138,10 @@ func (r *redisServers) close() error {
 			_ = p.Process.Signal(syscall.SIGKILL)
 			_ = p.Wait()
 		}
+	}
+	if r.keep {
+		fmt.Fprintln(os.Stderr, "kept:", r.dir)
+		return nil
 	}
 	return os.RemoveAll(r.dir)
 }

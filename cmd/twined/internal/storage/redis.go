@@ -21,6 +21,13 @@ import (
 // than a write to that can take.
 const shortestStream = 2 * time.Minute
 
+// commitTimeout is how long a write of messages is tried. After settleDelay, which has to be longer by more than clocks differ,
+// DynamoDB is taken to have all that it will ever get: that is how long clients wait after Redis has lost its memory.
+const (
+	commitTimeout = 5 * time.Second
+	settleDelay   = 8 * time.Second
+)
+
 // clockSkew is how far the clocks of nodes and of Redis may be apart before a page that was reloaded can miss a message.
 const clockSkew = 2 * time.Second
 
@@ -34,11 +41,11 @@ func (s *Storage) openCluster(ctx context.Context, cfg *config.Config, log *slog
 	s.onClose(func(context.Context) error { return rdb.Close() })
 	opts := redislog.Options{
 		Window: cfg.RecoveryWindow, IDWindow: cfg.RecoveryWindow, Durability: s.Recovery.Durability,
-		Replicas: cfg.RedisReplicas, Logger: log,
+		Replicas: cfg.RedisReplicas, CommitTimeout: commitTimeout, Logger: log,
 	}
 	var table *dynamodb.Store
 	if cfg.DynamoDBTable != "" {
-		if table, err = s.dialTable(ctx, cfg, dynamodb.Options{Shared: true, ClockSkew: clockSkew, Logger: log}); err != nil {
+		if table, err = s.dialTable(ctx, cfg, dynamodb.Options{Shared: true, CommitDelay: settleDelay, ClockSkew: clockSkew, Logger: log}); err != nil {
 			return err
 		}
 		archive := &watchedArchive{Archive: table.Log()}
