@@ -2,6 +2,7 @@ package twine
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -65,7 +66,7 @@ func (b BroadcastOperator) Emit(event string, args ...any) error {
 
 // EmitWithAck sends an event and waits until all selected clients have acknowledged it. When the time is up, or a client
 // disconnects instead, it returns the answers that there are with an error that matches [ErrTimeout] or
-// [ErrDisconnected]. A client for which a volatile event was dropped counts as disconnected.
+// [ErrDisconnected]; if other servers of a cluster could not be asked, with what the adapter says of that. A client for which a volatile event was dropped counts as disconnected.
 func (b BroadcastOperator) EmitWithAck(ctx context.Context, event string, args ...any) ([]Reply, error) {
 	p, err := eventPacket(b.ns.name, event, args)
 	if err != nil {
@@ -79,12 +80,13 @@ func (b BroadcastOperator) EmitWithAck(ctx context.Context, event string, args .
 	}
 	defer cancel() // so that the sockets forget about those who did not answer
 	acks := newManyAcks()
-	n, err := b.ns.adapter.BroadcastWithAck(ctx, p, b.opts, acks)
-	if err != nil {
-		return nil, err
+	n, failed := b.ns.adapter.BroadcastWithAck(ctx, p, b.opts, acks)
+	if failed != nil && n == 0 {
+		return nil, failed
 	}
-	acks.expect(n)
-	return acks.wait(ctx)
+	acks.expect(n) // those that could be asked
+	replies, err := acks.wait(ctx)
+	return replies, errors.Join(failed, err)
 }
 
 // FetchSockets describes the selected sockets.

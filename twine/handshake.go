@@ -35,6 +35,9 @@ func (h *Handshake) BindAuth(v any) error {
 func (s *Socket) Handshake() *Handshake {
 	request := s.session.Handshake()
 	header := request.Header()
+	if request.Host != "" {
+		header.Set("Host", request.Host) // net/http keeps it elsewhere
+	}
 	auth := json.RawMessage(s.auth)
 	if len(auth) == 0 {
 		auth = json.RawMessage("{}")

@@ -53,7 +53,7 @@ func (srv *Server) openHistory(ctx context.Context, ns *Namespace) (*history, er
 	opts := srv.opts.Recovery
 	local, ok := ns.adapter.(localDeliverer)
 	if !ok {
-		return nil, errors.New("the adapter cannot deliver locally")
+		return nil, errors.New("the adapter has no recovery; that of package streams has")
 	}
 	h := &history{ns: ns, opts: opts, deliver: local.Deliver}
 	ctx, cancel := context.WithTimeout(ctx, opts.Timeout)

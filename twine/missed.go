@@ -7,6 +7,9 @@ import (
 	"github.com/twine-realtime/twine/recovery"
 )
 
+// ErrMaxReplay is the cause of a gap that is due to [Recovery.MaxReplay] alone: the log has all of it.
+var ErrMaxReplay = errTooMany
+
 // Position returns the offset of the newest event of the log that was handed out to the namespace's sockets on this
 // server. A socket that is in a room by now gets every later event of the room. Without recovery it returns
 // [ErrNoRecovery].
@@ -22,8 +25,8 @@ func (ns *Namespace) Position(ctx context.Context) (recovery.Offset, error) {
 // History reads on from the page's Next. It is for clients that have no session to come back to: one joins its rooms,
 // asks for the [Namespace.Position] of then, and has missed what lies between its own and that.
 //
-// If the log does not have all of it any more, or it is more than [Recovery.MaxReplay] events, the error is a
-// *recovery.GapError, as it is for a position that this log has never reached.
+// If the log does not have all of it any more, or it is more than [Recovery.MaxReplay] events ([ErrMaxReplay]), the error is
+// a *recovery.GapError, as it is for a position that this log has never reached.
 func (ns *Namespace) Missed(ctx context.Context, q recovery.Query) (recovery.Page, error) {
 	h, err := ns.openLog(ctx)
 	if err != nil {
@@ -44,7 +47,7 @@ func (ns *Namespace) Missed(ctx context.Context, q recovery.Query) (recovery.Pag
 		return recovery.Page{}, err
 	}
 	if n > h.opts.MaxReplay {
-		gap.Cause = errTooMany
+		gap.Cause = ErrMaxReplay
 		return recovery.Page{}, &gap
 	}
 	return first, nil

@@ -1,7 +1,6 @@
 package twine
 
 import (
-	"errors"
 	"regexp"
 	"slices"
 )
@@ -43,15 +42,6 @@ func (p *ParentNamespace) Children() []*Namespace {
 		}
 	}
 	return children
-}
-
-// Emit sends an event to the sockets of all children.
-func (p *ParentNamespace) Emit(event string, args ...any) error {
-	var errs []error
-	for _, ns := range p.Children() {
-		errs = append(errs, ns.Emit(event, args...))
-	}
-	return errors.Join(errs...)
 }
 
 // acquire returns the namespace with the name, counted as in use until release, or nil. If there are parents, it is

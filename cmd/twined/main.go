@@ -19,7 +19,9 @@ import (
 
 	"github.com/twine-realtime/twine/cmd/twined/internal/apikey"
 	"github.com/twine-realtime/twine/cmd/twined/internal/config"
+	"github.com/twine-realtime/twine/cmd/twined/internal/healthcheck"
 	"github.com/twine-realtime/twine/cmd/twined/internal/logging"
+	"github.com/twine-realtime/twine/cmd/twined/internal/memlimit"
 	"github.com/twine-realtime/twine/cmd/twined/internal/publishcmd"
 	"github.com/twine-realtime/twine/cmd/twined/internal/secrets"
 	"github.com/twine-realtime/twine/cmd/twined/internal/server"
@@ -27,7 +29,8 @@ import (
 
 // commands are what twined does other than to serve, by its first argument.
 var commands = map[string]func(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error{
-	publishcmd.Name: publishcmd.Run,
+	publishcmd.Name:  publishcmd.Run,
+	healthcheck.Name: healthcheck.Run,
 }
 
 func main() {
@@ -58,6 +61,11 @@ func run(args []string, stdout, stderr io.Writer, signals <-chan os.Signal) erro
 		return err
 	}
 	log := logging.New(stderr, cfg.LogFormat, cfg.LogLevel)
+	if limit, err := memlimit.Apply(); err != nil {
+		log.Warn("the memory that the daemon may have is not known", "error", err)
+	} else if limit.Bytes > 0 {
+		log.Info("memory is limited", "bytes", limit.Bytes, "cgroup", limit.Cgroup)
+	}
 	listener, err := listen(cfg.Listen)
 	if err != nil {
 		return err

@@ -159,6 +159,7 @@ func TestQueueBound(t *testing.T) {
 		if _, body := p.get(); len(body) != 100*len(payload)+1 {
 			t.Errorf("got %d bytes", len(body))
 		}
+		eventually(t, "the server knows that it has left", func() bool { return p.rec.QueuedBytes() == 0 })
 		_ = p.rec.Send(NewText(payload))
 		if _, body := p.get(); len(body) != len(payload)+1 {
 			t.Errorf("got %d bytes", len(body))

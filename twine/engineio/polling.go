@@ -85,7 +85,7 @@ func (s *Session) servePoll(w http.ResponseWriter, r *http.Request) {
 		s.server.refuse(w, r, CodeBadRequest, errUpgraded)
 		return
 	}
-	payload, contentType := s.takePayload()
+	payload, contentType, size := s.takePayload()
 	if s.state == stateClosing {
 		// The handler knows, and this is the last payload. Before it is sent, because the client may poll again at once.
 		s.end("", nil)
@@ -102,21 +102,31 @@ func (s *Session) servePoll(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	_ = rc.SetWriteDeadline(time.Time{})
+	s.mu.Lock()
+	s.answered(size)
 	if err != nil {
-		s.endLocking(ReasonTransportError, err)
+		s.end(ReasonTransportError, err)
+	}
+	s.mu.Unlock()
+}
+
+// answered notes that the answer to a poll has left, which size bytes of the queue went into. It needs mu.
+func (s *Session) answered(size int) {
+	if s.state != stateClosed {
+		s.written(size)
 	}
 }
 
 // takePayload empties the queue into one payload. It needs mu. With nothing to send, the payload is what lets a poll
-// go: a close packet for a session that is over, a noop otherwise.
-func (s *Session) takePayload() (payload []byte, contentType string) {
+// go: a close packet for a session that is over, a noop otherwise. The caller calls answered with size, so that what a
+// client does not read counts as waiting.
+func (s *Session) takePayload() (payload []byte, contentType string, size int) {
 	contentType = "text/plain; charset=UTF-8"
 	if s.state != stateClosed {
-		n := 0
 		for _, m := range s.queue {
-			n += m.size()
+			size += m.size()
 		}
-		payload = make([]byte, 0, n)
+		payload = make([]byte, 0, size)
 		for _, m := range s.queue {
 			if s.v3 {
 				break
@@ -136,20 +146,19 @@ func (s *Session) takePayload() (payload []byte, contentType string) {
 			}
 		}
 		s.queue = nil
-		s.written(s.queued)
 	}
 	last := packetOfNoop
 	switch {
 	case len(payload) > 0:
-		return payload, contentType
+		return payload, contentType, size
 	case s.state == stateClosed:
 		last = packetOfClose
 	}
 	if s.v3 {
 		payload, _ = appendPayloadV3(nil, []*Message{last})
-		return payload, contentType
+		return payload, contentType, size
 	}
-	return last.packet(), contentType
+	return last.packet(), contentType, size
 }
 
 // servePost handles the packets that a client sends.

@@ -18,7 +18,11 @@ func (s *Session) Send(msgs ...*Message) error {
 func (s *Session) TrySend(msgs ...*Message) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state != stateOpen || s.queued > 0 || (s.conn == nil && s.poll == nil) {
+	busy := s.queued > 0
+	if s.conn == nil { // an answer to the poll before may not be done with yet
+		busy = s.poll == nil || len(s.queue) > 0
+	}
+	if s.state != stateOpen || busy {
 		return false
 	}
 	return s.enqueue(msgs) == nil

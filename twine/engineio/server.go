@@ -243,7 +243,8 @@ func (sv *Server) handshake(w http.ResponseWriter, r *http.Request, version, tra
 	}
 	defer sv.sessions.Done()
 	s.mu.Lock()
-	payload, contentType := s.takePayload()
+	payload, contentType, size := s.takePayload()
+	s.answered(size)
 	closing := s.state == stateClosing
 	s.mu.Unlock()
 	if closing { // by accept: the payload carries the close packet, so no poll will come for it

@@ -44,7 +44,7 @@ type Session struct {
 	hangUp       bool // nothing more is expected of the client, so the session ends once the queue is empty
 	queue        []*Message
 	queueOff     int   // bytes of queue[0] that are written already
-	queued       int   // size of all messages in queue and in the hands of a flusher
+	queued       int   // size of all messages in queue, in the hands of a flusher or in the answer to a poll
 	conn         *conn // what carries the session if that is not polling
 	probe        *conn // a connection that has not completed its upgrade
 	poll         *poll // the GET that waits, if any

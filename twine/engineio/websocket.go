@@ -68,6 +68,7 @@ func (s *Session) readOn(c *conn, buf *readBuffer, n int, err error) {
 		if !parked {
 			s.readFailed(c, err)
 			c.close()
+			c.left, c.parts = nil, nil // the timer of an upgrade may keep c for a while
 			s.server.sessions.Done()
 		}
 	}()

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,6 +29,7 @@ func TestPublish(t *testing.T) {
 		{Message{Room: "a", Data: json.RawMessage(`{"n": 1.50}`), ID: "4"}, `{["a"] []  {"n":1.50}  4}`},
 		{Message{Room: "a", Data: false, ID: "5"}, `{["a"] []  false  5}`},
 		{Message{Room: "a", ID: "6"}, `{["a"] []    6}`},
+		{Message{Room: "a", Data: struct{}{}, Stamp: true, ID: "7"}, `{["a"] []  {}  7} stamp`},
 	} {
 		result, err := c.Publish(t.Context(), test.message)
 		taken := s.received()
@@ -42,6 +44,9 @@ func TestPublish(t *testing.T) {
 			}
 		}
 		got := fmt.Sprintf("{%q %q %s %s %s %s}", m.Rooms, m.Except, m.Event, strings.NewReplacer(`\u003c`, "<", `\u003e`, ">").Replace(string(m.Data)), m.Args, m.ID)
+		if m.Stamp {
+			got += " stamp"
+		}
 		if got != test.want {
 			t.Errorf("got %s, want %s", got, test.want)
 		}
@@ -331,6 +336,7 @@ func TestUntrustedServer(t *testing.T) {
 
 // TestRealConnections: the server takes the message and hangs up, then the client comes again.
 func TestRealConnections(t *testing.T) {
+	var mu sync.Mutex
 	var ids []string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var m received
@@ -338,15 +344,18 @@ func TestRealConnections(t *testing.T) {
 		if err := errors.Join(err, json.Unmarshal(body, &m)); err != nil {
 			t.Error(err)
 		}
+		mu.Lock()
 		ids = append(ids, m.ID)
-		switch len(ids) {
+		n := len(ids)
+		mu.Unlock()
+		switch n {
 		case 1, 2:
 			conn, _, err := w.(http.Hijacker).Hijack()
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			if len(ids) == 2 {
+			if n == 2 {
 				io.WriteString(conn, "HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{\"off")
 			}
 			conn.Close()
@@ -363,6 +372,8 @@ func TestRealConnections(t *testing.T) {
 	}
 	defer c.CloseIdleConnections()
 	result, err := c.Publish(t.Context(), Message{Room: "r"})
+	mu.Lock()
+	defer mu.Unlock()
 	if err != nil || len(ids) != 3 || slices.ContainsFunc(ids, func(id string) bool { return id != result.ID }) {
 		t.Errorf("%+v, %v, ids %q", result, err, ids)
 	}

@@ -41,6 +41,7 @@ type received struct {
 	Event  string          `json:"event"`
 	Data   json.RawMessage `json:"data"`
 	Args   json.RawMessage `json:"args"`
+	Stamp  bool            `json:"stamp"`
 	ID     string          `json:"id"`
 }
 

@@ -21,6 +21,9 @@ type Message struct {
 	Data any
 	// Args are all of its arguments, instead of Data.
 	Args []any
+	// Stamp makes the daemon set the members room and timestamp (milliseconds since 1970) of Data, which has to be an object,
+	// for one room. The browser libraries' listenOn goes by them: without, it does not see the message.
+	Stamp bool
 	// ID names the message, in up to 255 bytes: within the daemon's recovery window, 24 hours by default, it delivers one
 	// message of an ID. "" means that an ID is generated. Give one, such as an order's number, for a message that should
 	// not be sent twice even if this program starts anew in between.
@@ -45,6 +48,7 @@ type wireMessage struct {
 	Event  string   `json:"event,omitempty"`
 	Data   any      `json:"data,omitempty"`
 	Args   []any    `json:"args,omitempty"`
+	Stamp  bool     `json:"stamp,omitempty"`
 	ID     string   `json:"id"`
 }
 
@@ -56,7 +60,7 @@ type encoded struct {
 
 // encode checks what the daemon could not tell apart from something else; what else is wrong, the daemon says.
 func encode(m *Message) (encoded, error) {
-	wire := wireMessage{Rooms: m.Rooms, Except: m.Except, Event: m.Event, Data: m.Data, Args: m.Args, ID: m.ID}
+	wire := wireMessage{Rooms: m.Rooms, Except: m.Except, Event: m.Event, Data: m.Data, Args: m.Args, Stamp: m.Stamp, ID: m.ID}
 	if m.Room != "" {
 		wire.Rooms = append([]string{m.Room}, m.Rooms...)
 	}

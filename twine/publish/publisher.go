@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -253,11 +254,11 @@ func (p *Publisher) take() []queued {
 		messages[i] = p.queue[i].encoded
 	}
 	n = fitting(messages)
-	batch := p.queue[:n:n]
+	batch := slices.Clone(p.queue[:n])
 	for i := range batch {
 		p.queuedBytes -= len(batch[i].body)
 	}
-	// What follows goes to an array of its own once this one is full, and nothing of the past is kept.
+	clear(p.queue[:n]) // its array lives on
 	if p.queue = p.queue[n:]; len(p.queue) == 0 {
 		p.queue = nil
 	}
