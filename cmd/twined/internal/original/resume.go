@@ -49,7 +49,11 @@ type position struct {
 // maxIDs is how many earlier ids of a client count.
 const maxIDs = 16
 
-var errPosition = errors.New(`the second argument is no position, such as {"after":"1767225600000-0"}`)
+// What a client is told that asks for the wrong thing. After any other error it has to come back.
+var (
+	errPosition      = errors.New(`the second argument is no position, such as {"after":"1767225600000-0"}`)
+	errNotSubscribed = errors.New("not subscribed to the room")
+)
 
 // positionOf returns the second argument of an event, or nil if there is none.
 func positionOf(e *twine.Event) (*position, error) {
@@ -133,7 +137,7 @@ func missed(ctx context.Context, s *twine.Socket, rooms []string, p *position) (
 	joined := s.Rooms()
 	for _, room := range rooms {
 		if !slices.Contains(joined, room) {
-			return nil, fmt.Errorf("subscribe to the room %q first", room)
+			return nil, fmt.Errorf("%w %q", errNotSubscribed, room)
 		}
 	}
 	a := new(answer)
@@ -228,7 +232,7 @@ func resumeEvent(ctx context.Context, log *slog.Logger, s *twine.Socket, e *twin
 	ctx, cancel := context.WithTimeout(ctx, missedTimeout)
 	defer cancel()
 	a, err := do(ctx, s, rooms, p)
-	if errors.Is(err, errPosition) || errors.Is(err, errTooManyRooms) {
+	if errors.Is(err, errPosition) || errors.Is(err, errNotSubscribed) || errors.Is(err, errTooManyRooms) {
 		acknowledge(e, err)
 		return
 	}

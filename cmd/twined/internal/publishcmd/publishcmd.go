@@ -40,11 +40,17 @@ type settings struct {
 	Event    string   `default:"message" placeholder:"NAME" help:"The name of the event."`
 	Except   []string `sep:"none" placeholder:"ROOM" help:"A room, or the id of a socket, that does not get it; repeatable."`
 	ID       string   `placeholder:"ID" help:"Name the message: one of a name is delivered, so that it can be published again after an error. With --lines each gets this, a slash and the number of its line. Default: a random one."`
-	URL      string   `default:"http://127.0.0.1:3005" env:"TWINE_URL" help:"Address of the daemon."`
+	URL      string   `default:"${url}" env:"TWINE_URL" help:"Address of the daemon."`
 	APIKey   []string `env:"TWINE_API_KEY" placeholder:"KEY" help:"The daemon's API key; the first one, if there are several. Others on this machine may see the arguments of a command, but not its environment. Default: the one in the data folder."`
-	DataDir  string   `default:"twine-data" env:"TWINE_DATA_DIR" placeholder:"DIR" help:"Data folder of the daemon, for its key."`
+	DataDir  string   `default:"${dir}" env:"TWINE_DATA_DIR" placeholder:"DIR" help:"Data folder of the daemon, for its key."`
 	Attempts int      `default:"5" placeholder:"N" help:"How often a message is sent if the daemon can't be reached or can't take it. 0: until it does. It is delivered once nevertheless."`
 }
+
+// As the daemon's own.
+const (
+	defaultURL = "http://127.0.0.1:3005"
+	defaultDir = "twine-data"
+)
 
 // exitRequest carries the status of a parse that has said all there is to say, such as --help.
 type exitRequest int
@@ -54,6 +60,7 @@ func parse(args []string, stdout, stderr io.Writer) (s *settings, exit bool, err
 	parser, err := kong.New(s,
 		kong.Name("twined "+Name),
 		kong.Description(description),
+		kong.Vars{"url": defaultURL, "dir": defaultDir},
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(status int) { panic(exitRequest(status)) }),
 	)
@@ -71,6 +78,8 @@ func parse(args []string, stdout, stderr io.Writer) (s *settings, exit bool, err
 	if _, err := parser.Parse(args); err != nil {
 		return nil, false, fmt.Errorf("%w; see twined %s --help", err, Name)
 	}
+	// A variable that is set but empty counts as not set.
+	s.URL, s.DataDir = cmp.Or(s.URL, defaultURL), cmp.Or(s.DataDir, defaultDir)
 	switch {
 	case s.Lines && s.JSON != "" && s.JSON != "-":
 		return nil, false, errors.New("give a message, or --lines for messages from standard input, not both")
@@ -139,11 +148,10 @@ func (s *settings) client() (*publish.Client, error) {
 		key = s.APIKey[0]
 	}
 	if key == "" {
-		dir := cmp.Or(s.DataDir, "twine-data")
 		var err error
-		key, err = apikey.Find(dir)
+		key, err = apikey.Find(s.DataDir)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("there is no API key in the folder %s; give the key with --api-key or TWINE_API_KEY, or the daemon's data folder with --data-dir", dir)
+			return nil, fmt.Errorf("there is no API key in the folder %s; give the key with --api-key or TWINE_API_KEY, or the daemon's data folder with --data-dir", s.DataDir)
 		}
 		if err != nil {
 			return nil, err

@@ -289,25 +289,36 @@ func TestLinesThatFail(t *testing.T) {
 		}
 		return false
 	}
-	// One line after the other, and more lines than anyone waits for.
+	// The bad line comes when the first was published, and behind it more lines than anyone waits for.
 	lines, write := io.Pipe()
 	defer lines.Close()
+	stdout := &firstWrite{seen: make(chan struct{})}
 	go func() {
-		for _, line := range []string{"1\n", "\"bad\"\n"} {
-			io.WriteString(write, line)
-			time.Sleep(50 * time.Millisecond) // longer than messages linger
-		}
-		for {
-			if _, err := io.WriteString(write, "2\n"); err != nil {
+		io.WriteString(write, "1\n")
+		<-stdout.seen
+		for line := "\"bad\"\n"; ; line = "2\n" {
+			if _, err := io.WriteString(write, line); err != nil {
 				return
 			}
 		}
 	}()
-	var stdout bytes.Buffer
-	err = Run(t.Context(), []string{"r", "--lines", "--url", d.URL}, lines, &stdout, io.Discard)
+	err = Run(t.Context(), []string{"r", "--lines", "--url", d.URL}, lines, stdout, io.Discard)
 	if err == nil || !strings.Contains(err.Error(), "line 2: the server answered 422 Unprocessable Entity: because; ") || !strings.HasPrefix(stdout.String(), "4-0\n") {
-		t.Errorf("%v, %.100q", err, &stdout)
+		t.Errorf("%v, %.100q", err, stdout)
 	}
+}
+
+// firstWrite tells when something was written.
+type firstWrite struct {
+	bytes.Buffer
+	once sync.Once
+	seen chan struct{}
+}
+
+func (w *firstWrite) Write(p []byte) (int, error) {
+	n, err := w.Buffer.Write(p)
+	w.once.Do(func() { close(w.seen) })
+	return n, err
 }
 
 // TestSilentInput: who waits for more lines that never come is told of a failure nevertheless, and can be stopped.

@@ -16,10 +16,15 @@ func (s *Server) newConsole(keys *apikey.Set, recent recovery.Reader) *console.C
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 		version = info.Main.Version
 	}
-	return console.New(console.Options{
+	opts := console.Options{
 		Twine: s.twine, Recent: recent, Authorized: keys.Contains, Version: version,
 		Published: valuesOf(s.metrics.published), Ready: s.unready, Log: s.log,
-	})
+	}
+	if peers := s.storage.Peers; peers != nil {
+		cluster := console.NewCluster(console.ClusterOptions{Twine: s.twine, Name: peers.Name(), Version: version, List: nodesOf(peers)})
+		opts.Nodes, opts.Rooms = cluster.Nodes, cluster.Rooms
+	}
+	return console.New(opts)
 }
 
 // valuesOf returns a function that tells the values of a counter with one label.

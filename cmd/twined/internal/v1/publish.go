@@ -48,6 +48,9 @@ type Result struct {
 }
 
 func (a *API) publish(w http.ResponseWriter, r *http.Request) error {
+	if _, err := query(r); err != nil {
+		return err
+	}
 	messages, batch, err := readMessages(w, r)
 	if err != nil {
 		return err

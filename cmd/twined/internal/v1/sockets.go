@@ -1,6 +1,7 @@
 package v1
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -10,7 +11,11 @@ import (
 	"github.com/twine-realtime/twine/twine"
 )
 
-const maxListed = 1000
+const (
+	maxListed = 1000
+	// clusterTimeout is how long other servers may take to answer.
+	clusterTimeout = 5 * time.Second
+)
 
 // Room is a room and how many sockets are in it.
 type Room struct {
@@ -22,8 +27,8 @@ type Room struct {
 type Socket struct {
 	ID        string    `json:"id"`
 	Rooms     []string  `json:"rooms"`
-	Transport string    `json:"transport"`
-	Address   string    `json:"address"`
+	Transport string    `json:"transport,omitempty"` // unknown of a socket that is connected to another server
+	Address   string    `json:"address"`             // without the port there
 	Connected time.Time `json:"connected"`
 }
 
@@ -78,40 +83,71 @@ func (a *API) inRoom(r *http.Request) (room string, ids []string, err error) {
 	if _, err := query(r); err != nil {
 		return "", nil, err
 	}
-	ids, err = a.Twine.Of(namespace).Adapter().Sockets(r.Context(), adapter.Options{Rooms: []string{room}})
+	ctx, cancel := context.WithTimeout(r.Context(), clusterTimeout)
+	defer cancel()
+	ids, err = a.Twine.Of(namespace).Adapter().Sockets(ctx, adapter.Options{Rooms: []string{room}})
 	return room, ids, err
 }
 
-func (a *API) find(r *http.Request) (*twine.Socket, error) {
+// find returns the socket that a request names, on this server or, described, on another of the cluster.
+func (a *API) find(r *http.Request) (local *twine.Socket, remote twine.RemoteSocket, err error) {
 	id, err := pathValue(r, "id")
 	if err != nil {
-		return nil, err
+		return nil, remote, err
 	}
-	s := a.Twine.Of(namespace).Socket(id)
-	if s == nil {
-		return nil, newProblem(http.StatusNotFound, "no socket with this id is connected here")
+	if _, err := query(r); err != nil {
+		return nil, remote, err
 	}
-	return s, nil
+	in := a.Twine.Of(namespace)
+	if local = in.Socket(id); local != nil {
+		return local, remote, nil
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), clusterTimeout)
+	defer cancel()
+	described, err := in.In(id).FetchSockets(ctx)
+	if err != nil {
+		return nil, remote, err
+	}
+	for _, remote = range described {
+		if remote.ID() == id { // the others are in a room of that name
+			return nil, remote, nil
+		}
+	}
+	return nil, remote, newProblem(http.StatusNotFound, "no socket with this id is connected")
 }
 
 func (a *API) socket(w http.ResponseWriter, r *http.Request) error {
-	s, err := a.find(r)
+	local, remote, err := a.find(r)
 	if err != nil {
 		return err
 	}
-	rooms := slices.DeleteFunc(s.Rooms(), func(room string) bool { return room == s.ID() })
-	slices.Sort(rooms)
-	conn := s.Conn()
-	return writeJSON(w, http.StatusOK, Socket{ID: s.ID(), Rooms: rooms, Transport: conn.Transport(),
-		Address: conn.Handshake().RemoteAddr, Connected: conn.Handshake().Time.UTC()})
+	var s Socket
+	if local != nil {
+		conn := local.Conn()
+		s = Socket{ID: local.ID(), Rooms: local.Rooms(), Transport: conn.Transport(), Address: conn.Handshake().RemoteAddr, Connected: conn.Handshake().Time}
+	} else {
+		shaken, err := remote.Handshake()
+		if err != nil {
+			return err
+		}
+		s = Socket{ID: remote.ID(), Rooms: slices.Clone(remote.Rooms()), Address: shaken.Address, Connected: shaken.Time}
+	}
+	s.Rooms = slices.DeleteFunc(s.Rooms, func(room string) bool { return room == s.ID })
+	slices.Sort(s.Rooms)
+	s.Connected = s.Connected.UTC()
+	return writeJSON(w, http.StatusOK, s)
 }
 
 func (a *API) disconnect(w http.ResponseWriter, r *http.Request) error {
-	s, err := a.find(r)
+	local, remote, err := a.find(r)
 	if err != nil {
 		return err
 	}
-	s.Disconnect(true)
+	if local != nil {
+		local.Disconnect(true)
+	} else if err := remote.Disconnect(true); err != nil {
+		return err
+	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

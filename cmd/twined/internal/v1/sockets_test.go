@@ -1,11 +1,15 @@
 package v1
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/twine-realtime/twine/adapter"
 )
 
 type roomList struct {
@@ -103,4 +107,31 @@ func TestSocket(t *testing.T) {
 	c.next("41")
 	eventually(t, "the socket is gone", func() bool { return s.ask("GET", "/v1/sockets/"+c.id, "").StatusCode == 404 })
 	s.ask("DELETE", "/v1/sockets/"+c.id, "").problem(t, 404)
+}
+
+// TestSocketElsewhere is about one that is connected to another server of the cluster.
+func TestSocketElsewhere(t *testing.T) {
+	s := startService(t)
+	c := s.connect("elsewhere") // in a room that is named like the socket's own
+	s.remote.mu.Lock()
+	s.remote.sockets = []adapter.Details{{ID: "elsewhere", Rooms: []string{"elsewhere", "b", "a"},
+		Handshake: json.RawMessage(`{"time":"Thu Jan 01 2026 00:00:00 GMT+0000","issued":1767225600000,"address":"10.0.0.9","headers":{},"query":{},"url":"/","auth":{}}`)}}
+	s.remote.mu.Unlock()
+	var got Socket
+	s.ask("GET", "/v1/sockets/elsewhere", "").into(t, 200, &got)
+	if got.ID != "elsewhere" || !slices.Equal(got.Rooms, []string{"a", "b"}) || got.Transport != "" || got.Address != "10.0.0.9" || got.Connected.Unix() != 1767225600 {
+		t.Errorf("got %+v", got)
+	}
+	if answer := s.ask("DELETE", "/v1/sockets/elsewhere", ""); answer.StatusCode != 204 || len(s.remote.disconnected) != 1 || !slices.Equal(s.remote.disconnected[0].Rooms, []string{"elsewhere"}) {
+		t.Errorf("%s %s %+v", answer.Status, answer.body, s.remote.disconnected)
+	}
+	c.next("41") // it was disconnected with the other
+	s.ask("GET", "/v1/sockets/nobody", "").problem(t, 404)
+	s.ask("GET", "/v1/sockets/elsewhere?x=1", "").problem(t, 400)
+	s.remote.mu.Lock()
+	s.remote.failure = errors.New("a server does not answer")
+	s.remote.mu.Unlock()
+	for _, method := range []string{"GET", "DELETE"} {
+		s.ask(method, "/v1/sockets/nobody", "").problem(t, 503)
+	}
 }
