@@ -18,6 +18,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/twine-realtime/twine/examples/internal/localtwined"
 )
 
 func main() {
@@ -42,12 +44,12 @@ func run(ctx context.Context, listen, twined, key string) error {
 
 	ended := make(<-chan error) // a daemon that someone else runs never ends
 	if twined == "" {
-		daemon, err := startDaemon(ctx)
+		daemon, err := localtwined.Start(ctx)
 		if err != nil {
 			return fmt.Errorf("start twined: %w", err)
 		}
-		defer daemon.stop()
-		twined, key, ended = daemon.url, daemon.key, daemon.ended
+		defer daemon.Stop()
+		twined, key, ended = daemon.URL, daemon.Key, daemon.Ended
 	}
 
 	page := &http.Server{Handler: newBackend(twined, key), ReadTimeout: 10 * time.Second}

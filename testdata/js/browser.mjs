@@ -6,6 +6,8 @@
 //   {"do": "close", "page": "a"}                      closes a page; its profile stays, with its cookies
 //   {"do": "evaluate", "page": "a", "script": "..."}  answers with the expression's value
 //   {"do": "cookies", "page": "a", "url": "..."}      answers with the cookies of that address
+//   {"do": "emulate", "page": "a", "width": 390, "height": 844, "scheme": "dark"}
+//                                                     gives a page another size, and a colour scheme, light or dark
 //   {"do": "screenshot", "page": "a", "path": "..."}
 //
 // Every command is answered with {"answer": ...} or {"error": "..."}; what a page writes to its console is reported as
@@ -55,6 +57,11 @@ const commands = {
   },
   evaluate: ({ page, script }) => pages.get(page).evaluate(script),
   cookies: ({ page, url }) => pages.get(page).context().cookies(url),
+  async emulate({ page, width, height, scheme }) {
+    await pages.get(page).setViewportSize({ width, height });
+    await pages.get(page).emulateMedia({ colorScheme: scheme });
+    return true;
+  },
   async screenshot({ page, path }) {
     await pages.get(page).screenshot({ path });
     return true;

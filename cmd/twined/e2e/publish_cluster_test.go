@@ -73,6 +73,17 @@ func TestClusterAPI(t *testing.T) {
 		if room.Sockets != 1 || fmt.Sprint(in.Sockets) != "["+id+"]" {
 			t.Errorf("in the room are %d: %q", room.Sockets, in.Sockets)
 		}
+		var rooms struct {
+			Rooms []struct {
+				Room    string
+				Sockets int
+			}
+			More, Partial bool
+		}
+		v1(t, d, "GET", "rooms", "", 200, &rooms)
+		if fmt.Sprint(rooms) != "{[{lobby 1}] false false}" {
+			t.Errorf("rooms %v", rooms)
+		}
 		var socket struct {
 			ID, Address string
 			Rooms       []string

@@ -2,12 +2,13 @@ import { TwineSocket } from "./socket.js";
 
 const $ = (selector) => document.querySelector(selector);
 
-function addLine(text, name) {
+function addLine(text, name, mine) {
   const item = document.createElement("li");
   if (name) {
     const who = document.createElement("b");
     who.textContent = name;
     item.append(who);
+    if (mine) item.className = "mine";
   } else {
     item.className = "note";
   }
@@ -28,7 +29,7 @@ function join(name, room) {
     $("#status").className = "";
   });
   socket.on("roomJoined", (text) => addLine(text));
-  socket.on("message", (message) => addLine(message.text, message.name));
+  socket.on("message", (message) => addLine(message.text, message.name, message.name === name));
 
   $("#say").addEventListener("submit", async (event) => {
     event.preventDefault();

@@ -8,7 +8,7 @@
 // queue behind that. So every message is handed out once, in its room's order, or a gap is told.
 
 const RETRY_MIN = 500, RETRY_MAX = 5000; // milliseconds between attempts to connect, before jitter
-const ANSWER_TIMEOUT = 10000; // for a transport to open, and for the server to answer
+const OPEN_TIMEOUT = 10000, ANSWER_TIMEOUT = 20000; // milliseconds, for a connection and for an answer of the server
 const STORE_EVERY = 1000; // milliseconds; when the page goes, it is stored at once
 const BLOCKED_FOR = 600000; // milliseconds for which WebSocket is not tried again where it is blocked
 const REFRESH_EVERY = 600000; // milliseconds, so that the position in a quiet room stays within what the server keeps
@@ -42,6 +42,7 @@ export default class Twine {
   constructor(host, options = {}) {
     this.#options = { path: "/socket.io/", transports: ["websocket", "polling"], resume: true, ...options };
     this.#url = new URL(String(host).replace(/\/+$/, "") + this.#options.path, globalThis.location?.href).href;
+    if (!this.#names().length) throw new TypeError("transports: give websocket, polling, or both");
     const count = (instances.get(this.#url) ?? 0) + 1;
     instances.set(this.#url, count);
     this.#key = "twine " + this.#url + " " + count;
@@ -167,9 +168,14 @@ export default class Twine {
     this.#retry = setTimeout(() => this.#open(), 0);
   }
 
+  // The transports that there are.
+  #names() {
+    return this.#options.transports.filter((n) => n === "polling" || (n === "websocket" && typeof WebSocket === "function"));
+  }
+
   #open() {
     if (!this.#wanted || this.#away || this.#state !== "disconnected") return;
-    const names = this.#options.transports.filter((n) => n !== "websocket" || typeof WebSocket === "function");
+    const names = this.#names();
     const blocked = this.#blocked > Date.now() && names.includes("polling");
     const name = blocked ? "polling" : names[0];
     let opened = false, ended = false;
@@ -194,7 +200,7 @@ export default class Twine {
       },
     });
     this.#setState("connecting");
-    this.#expect(ANSWER_TIMEOUT);
+    this.#expect(OPEN_TIMEOUT);
   }
 
   #expect(ms) {

@@ -41,11 +41,11 @@ type Options struct {
 	Published func() map[string]float64
 	// Ready returns "" or, in a few words, why the daemon wants no more clients. Nil means that it always does.
 	Ready func() string
-	// Nodes lists the servers of the cluster, this one included. It may fail, and is given a context that ends soon. Nil
-	// means that this one is alone.
+	// Nodes lists the servers of the cluster, this one included, see [Cluster.Nodes]. It may fail, and is given a context that
+	// ends soon. Nil means that this one is alone.
 	Nodes func(context.Context) ([]Node, error)
-	// Rooms returns how many sockets each room has, including rooms that are a socket's own. It may fail, is given a
-	// context that ends soon, and is called once a second at most. Nil means those of this server.
+	// Rooms returns how many sockets each room has, see [Cluster.Rooms]. It may fail, is given a context that ends soon, and
+	// is called once a second at most. Nil means those of this server.
 	Rooms func(context.Context) (map[string]int, error)
 	Log   *slog.Logger
 }
@@ -53,6 +53,7 @@ type Options struct {
 // Node is a server of the cluster.
 type Node struct {
 	Name    string    `json:"name"`
+	Address string    `json:"address,omitempty"`
 	Self    bool      `json:"self"`              // the one that was asked
 	Version string    `json:"version,omitempty"` // "" if it is not known, as with the others
 	Clients *int      `json:"clients,omitempty"`

@@ -3,6 +3,7 @@ package console
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -28,6 +29,7 @@ type roomsCache struct {
 	mu   sync.Mutex // held while the list is made, so that it is made once
 	made time.Time
 	list []Room
+	err  error // nil, or one that matches ErrPartial
 }
 
 // listRooms answers with the largest rooms whose names contain q, in whatever case.
@@ -35,7 +37,7 @@ func (c *Console) listRooms(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), askTimeout)
 	defer cancel()
 	all, err := c.allRooms(ctx)
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrPartial) {
 		c.opts.Log.Warn("console: rooms cannot be listed", "error", err)
 		w.Header().Set("Retry-After", "1")
 		http.Error(w, "the rooms cannot be listed now; try again", http.StatusServiceUnavailable)
@@ -60,33 +62,37 @@ func matching(list []Room, text string) []Room {
 	return found
 }
 
-// allRooms returns the rooms, less those that are a socket's own: largest first, then by name. It is shared and must not be
-// changed.
+// allRooms returns the rooms, as listOf does. They are shared and must not be changed. An error that matches ErrPartial comes
+// with those that are known.
 func (c *Console) allRooms(ctx context.Context) ([]Room, error) {
 	c.rooms.mu.Lock()
 	defer c.rooms.mu.Unlock()
 	if c.rooms.list != nil && time.Since(c.rooms.made) < roomsAge {
-		return c.rooms.list, nil
+		return c.rooms.list, c.rooms.err
 	}
 	local := c.opts.Twine.Of(namespace).Adapter()
 	var sizes map[string]int
+	var err error
 	if c.opts.Rooms == nil {
 		sizes = local.Rooms()
-	} else {
-		var err error
-		if sizes, err = c.opts.Rooms(ctx); err != nil {
-			return nil, err
-		}
+	} else if sizes, err = c.opts.Rooms(ctx); err != nil && !errors.Is(err, ErrPartial) {
+		return nil, err
 	}
+	c.rooms.list = listOf(sizes, func(room string) bool { return local.Member(room) != nil })
+	c.rooms.made, c.rooms.err = time.Now(), err
+	return c.rooms.list, err
+}
+
+// listOf returns the rooms, largest first, then by name, less those that are a socket's own.
+func listOf(sizes map[string]int, own func(room string) bool) []Room {
 	list := make([]Room, 0, len(sizes))
 	for name, sockets := range sizes {
-		if local.Member(name) == nil {
+		if !own(name) {
 			list = append(list, Room{name, sockets})
 		}
 	}
 	slices.SortFunc(list, func(a, b Room) int {
 		return cmp.Or(cmp.Compare(b.Sockets, a.Sockets), strings.Compare(a.Room, b.Room))
 	})
-	c.rooms.list, c.rooms.made = list, time.Now()
-	return list, nil
+	return list
 }

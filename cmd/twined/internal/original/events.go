@@ -39,8 +39,20 @@ func updateSession(_ context.Context, s *twine.Socket, e *twine.Event) {
 }
 
 func join(s *twine.Socket, rooms []string) error {
-	if len(s.Rooms())+len(rooms) > maxRooms {
-		return errTooManyRooms
+	if joined := s.Rooms(); len(joined)+len(rooms) > maxRooms {
+		in := make(map[string]bool, len(joined))
+		for _, room := range joined {
+			in[room] = true
+		}
+		n := len(joined)
+		for _, room := range rooms {
+			if !in[room] {
+				n++
+			}
+		}
+		if n > maxRooms {
+			return errTooManyRooms
+		}
 	}
 	s.Join(rooms...)
 	return nil

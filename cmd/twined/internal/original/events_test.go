@@ -1,10 +1,12 @@
 package original
 
 import (
+	"encoding/json"
 	"io"
 	"log/slog"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -87,5 +89,18 @@ func TestRoomsAreBounded(t *testing.T) {
 	many := `[` + strings.Repeat(`"r",`, maxRooms) + `"r"]`
 	if got := converse(t, `432[]`, `421["subscribe",`+many+`]`, `422["unsubscribe","r"]`); !slices.Contains(got, `431[{"error":"no more than 10000 rooms"}]`) {
 		t.Errorf("got %q", got)
+	}
+}
+
+func TestRoomsAgainAreNotMore(t *testing.T) {
+	var rooms []string
+	for n := range maxRooms - 1 { // and its own
+		rooms = append(rooms, strconv.Itoa(n))
+	}
+	all, _ := json.Marshal(rooms)
+	got := converse(t, `434[]`, `421["subscribe",`+string(all)+`]`, `422["subscribe",`+string(all)+`]`, `423["subscribe","one more"]`, `424["unsubscribe","0"]`)
+	answers := slices.DeleteFunc(got, func(packet string) bool { return strings.HasPrefix(packet, "42") })
+	if want := []string{`431[]`, `432[]`, `433[{"error":"no more than 10000 rooms"}]`, `434[]`}; !slices.Equal(answers, want) {
+		t.Errorf("got %q", answers)
 	}
 }

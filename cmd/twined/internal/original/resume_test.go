@@ -249,14 +249,6 @@ func TestResumeRefused(t *testing.T) {
 	}
 }
 
-func TestResumeWithoutHistory(t *testing.T) {
-	srv := twine.NewServer(nil)
-	defer srv.Close(t.Context())
-	if _, err := srv.Of("/").Position(t.Context()); err != twine.ErrNoRecovery {
-		t.Errorf("the position is refused with %v", err)
-	}
-}
-
 // TestResumeWhilePublishing subscribes again and again in the middle of a stream: each message is in an answer, or comes
 // by itself.
 func TestResumeWhilePublishing(t *testing.T) {

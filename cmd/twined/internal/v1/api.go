@@ -50,8 +50,9 @@ func Closing(w http.ResponseWriter, _ *http.Request) {
 	newProblem(http.StatusServiceUnavailable, "shutting down; try again, at another server or later").write(w)
 }
 
-// Handler returns the API's routes.
+// Handler returns the API's routes, and lets the other servers of a cluster ask this one. It is to be called once.
 func (a *API) Handler() http.Handler {
+	a.answerRooms()
 	mux := http.NewServeMux()
 	for pattern, handle := range a.routes() {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/twine-realtime/twine/adapter"
@@ -17,12 +16,6 @@ const (
 	clusterTimeout = 5 * time.Second
 )
 
-// Room is a room and how many sockets are in it.
-type Room struct {
-	Room    string `json:"room"`
-	Sockets int    `json:"sockets"`
-}
-
 // Socket is a connected client.
 type Socket struct {
 	ID        string    `json:"id"`
@@ -30,29 +23,6 @@ type Socket struct {
 	Transport string    `json:"transport,omitempty"` // unknown of a socket that is connected to another server
 	Address   string    `json:"address"`             // without the port there
 	Connected time.Time `json:"connected"`
-}
-
-// rooms lists this node's rooms by name, less those that are a socket's own.
-func (a *API) rooms(w http.ResponseWriter, r *http.Request) error {
-	params, err := query(r, "prefix", "after", "limit")
-	if err != nil {
-		return err
-	}
-	limit, err := limit(params, maxListed, maxListed)
-	if err != nil {
-		return err
-	}
-	prefix, after := params.Get("prefix"), params.Get("after")
-	in := a.Twine.Of(namespace).Adapter()
-	list := []Room{}
-	for name, sockets := range in.Rooms() {
-		if strings.HasPrefix(name, prefix) && name > after && in.Member(name) == nil {
-			list = append(list, Room{name, sockets})
-		}
-	}
-	slices.SortFunc(list, func(a, b Room) int { return strings.Compare(a.Room, b.Room) })
-	more := len(list) > limit
-	return writeJSON(w, http.StatusOK, map[string]any{"rooms": list[:min(limit, len(list))], "more": more})
 }
 
 func (a *API) room(w http.ResponseWriter, r *http.Request) error {

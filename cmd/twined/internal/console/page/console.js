@@ -83,6 +83,8 @@ class Session {
       this.#spark.add(rate);
     }
     this.#before = { accepted, uptime: s.uptime };
+    $("#rate-title").textContent = s.nodes.length > 1 ? "Messages a second, here" : "Messages a second";
+    $("#accepted-title").textContent = s.nodes.length > 1 ? "Published here" : "Published";
     showNodes(s.nodes);
   }
 }
@@ -96,6 +98,7 @@ function showNodes(nodes) {
   $("#nodes-note").textContent = nodes.length === 1 ? "one, on its own" : nodes.length + " in the cluster";
   $("#nodes").replaceChildren(...nodes.map((n) => {
     const facts = [];
+    if (n.address) facts.push(n.address);
     if (n.clients !== undefined) facts.push(count(n.clients, "client"));
     if (n.started) facts.push("since " + new Date(n.started).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" }));
     const name = n.self && nodes.length > 1 ? n.name + " (this one)" : n.name;

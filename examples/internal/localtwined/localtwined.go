@@ -1,4 +1,5 @@
-package main
+// Package localtwined builds and starts a twined for an example, so that the example is one command.
+package localtwined
 
 import (
 	"bufio"
@@ -15,16 +16,19 @@ import (
 
 const daemonPackage = "github.com/twine-realtime/twine/cmd/twined"
 
-// daemon is a twined of our own, on a free port and with its data in a temporary folder.
-type daemon struct {
-	url, key string
-	ended    <-chan error
-	process  *os.Process
-	folder   string
+// Daemon is a twined of the example's own, on a free port of this machine and with its data in a temporary folder.
+type Daemon struct {
+	URL, Key string
+	// Ended gets the daemon's error, or nil, when it has ended, and is closed then.
+	Ended <-chan error
+
+	process *os.Process
+	folder  string
 }
 
-func startDaemon(ctx context.Context) (_ *daemon, err error) {
-	folder, err := os.MkdirTemp("", "twine-chat-")
+// Start returns when the daemon listens. What it logs afterwards goes to standard error.
+func Start(ctx context.Context) (_ *Daemon, err error) {
+	folder, err := os.MkdirTemp("", "twine-example-")
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +67,7 @@ func startDaemon(ctx context.Context) (_ *daemon, err error) {
 		ended <- twined.Wait()
 		close(ended)
 	}()
-	return &daemon{url: "http://" + address, key: key, ended: ended, process: twined.Process, folder: folder}, nil
+	return &Daemon{URL: "http://" + address, Key: key, Ended: ended, process: twined.Process, folder: folder}, nil
 }
 
 // listeningAddress reads the daemon's log up to the line that says where it listens.
@@ -80,8 +84,9 @@ func listeningAddress(lines *bufio.Scanner) (string, error) {
 	return "", errors.New("it ended before it listened")
 }
 
-func (d *daemon) stop() {
+// Stop ends the daemon, waits for that, and removes its data.
+func (d *Daemon) Stop() {
 	d.process.Signal(syscall.SIGTERM)
-	<-d.ended
+	<-d.Ended
 	os.RemoveAll(d.folder)
 }
