@@ -15,7 +15,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 TAGS := e2e,dynamodb,redis
 NODE_MODULES := testdata/js/node_modules/.package-lock.json
 # sudo forgets where Go is
-export PATH := $(PATH):/usr/local/go/bin
+export PATH := $(PATH):/usr/local/go/bin:/usr/sbin
 export CHROMIUM ?= /usr/bin/chromium
 
 .PHONY: build
@@ -42,11 +42,12 @@ unit:
 .PHONY: stores
 stores: $(NODE_MODULES)
 	go test -tags dynamodb -count 1 -short -timeout 20m ./recovery/dynamodb -rapid.checks=10
-	go test -tags redis -count 1 -timeout 20m ./recovery/redis/... ./adapter/streams
+	go test -race -tags redis -count 1 -timeout 20m ./recovery/redis/... ./twine
+	go test -tags redis,e2e -count 1 -timeout 20m ./adapter/...
 
 .PHONY: e2e
 e2e: $(NODE_MODULES)
-	go test -tags e2e -count 1 -timeout 20m ./cmd/...
+	go test -tags e2e -count 1 -timeout 20m ./cmd/... ./examples/...
 	cd twine/webtransport && go test -tags e2e -count 1 -timeout 20m ./...
 
 .PHONY: bench
@@ -64,6 +65,8 @@ packages:
 	command -v node >/dev/null || missing+=(nodejs); \
 	command -v npm >/dev/null || missing+=(npm); \
 	command -v redis-server >/dev/null || missing+=(redis-server); \
+	command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] || missing+=(haproxy); \
+	command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing+=(nginx-light); \
 	[ -x "$$CHROMIUM" ] || missing+=(chromium); \
 	if [ $${#missing[@]} -gt 0 ]; then \
 		as_root=; [ "$$(id -u)" = 0 ] || as_root=sudo; \

@@ -42,6 +42,32 @@ func TestTwined(t *testing.T) {
 	}
 }
 
+// Clients go from node to node of a cluster, nodes are killed, and Redis fails over to its replica.
+func TestCluster(t *testing.T) {
+	opts := shortRun("cluster")
+	opts.Nodes, opts.Kills, opts.FailOver = 3, 2, true
+	r := doRun(t, opts)
+	if !r.OK() || r.Unsettled != "" {
+		t.Error("a promise was broken")
+	}
+	if r.CutsSum < 100 || r.SIGKILLs != 1 || r.SIGTERMs != 1 || r.FailOvers != 1 || r.Recovered < 100 || r.Deliveries < 3000 {
+		t.Error("not much happened")
+	}
+}
+
+// A server of Node is in the cluster, and takes its share of what is published.
+func TestMixedCluster(t *testing.T) {
+	opts := shortRun("mixed")
+	opts.Nodes, opts.Kills = 2, 2
+	r := doRun(t, opts)
+	if !r.OK() || r.Unsettled != "" || r.Told != 0 || r.Unrecovered != 0 {
+		t.Error("a promise was broken")
+	}
+	if r.CutsSum < 200 || r.SIGKILLs != 1 || r.SIGTERMs != 1 || r.Recovered < 200 || r.Deliveries < 5000 {
+		t.Error("not much happened")
+	}
+}
+
 // The reference forgets the rooms of clients that come back while it still believes in their old connection.
 func TestNodeIsFoundOut(t *testing.T) {
 	opts := shortRun("node")
