@@ -67,6 +67,7 @@ packages:
 	command -v redis-server >/dev/null || missing+=(redis-server); \
 	command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] || missing+=(haproxy); \
 	command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing+=(nginx-light); \
+	command -v systemd-analyze >/dev/null || missing+=(systemd); \
 	[ -x "$$CHROMIUM" ] || missing+=(chromium); \
 	if [ $${#missing[@]} -gt 0 ]; then \
 		as_root=; [ "$$(id -u)" = 0 ] || as_root=sudo; \

@@ -49,6 +49,13 @@ type manager struct {
 	closing  chan struct{}
 }
 
+// seen returns how many requests there were, for which secrets, and for which regions they were signed.
+func (m *manager) seen() (attempts int, asked, regions []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.attempts, slices.Clone(m.asked), slices.Clone(m.regions)
+}
+
 var credential = regexp.MustCompile(`^AWS4-HMAC-SHA256 Credential=AKIATEST/\d{8}/([a-z0-9-]+)/secretsmanager/aws4_request, SignedHeaders=\S*x-amz-target\S*, Signature=[0-9a-f]{64}$`)
 
 // newManager starts a manager whose answers are those of answer, and gives the process credentials and a region.
@@ -127,8 +134,8 @@ func TestKeys(t *testing.T) {
 			if err != nil || !slices.Equal(keys, want) {
 				t.Fatalf("got %q, %v; want %q", keys, err, want)
 			}
-			if m.attempts != 1 || m.asked[0] != name || m.regions[0] != "us-west-2" {
-				t.Errorf("asked %q in %q", m.asked, m.regions)
+			if attempts, asked, regions := m.seen(); attempts != 1 || asked[0] != name || regions[0] != "us-west-2" {
+				t.Errorf("asked %q in %q", asked, regions)
 			}
 		})
 	}
@@ -140,8 +147,8 @@ func TestARNSaysTheRegion(t *testing.T) {
 	if _, err := APIKeys(context.Background(), secretARN, Options{Endpoint: m.url}); err != nil {
 		t.Fatal(err)
 	}
-	if m.asked[0] != secretARN || m.regions[0] != "eu-central-1" {
-		t.Errorf("asked for %q in %q", m.asked, m.regions)
+	if _, asked, regions := m.seen(); asked[0] != secretARN || regions[0] != "eu-central-1" {
+		t.Errorf("asked for %q in %q", asked, regions)
 	}
 	if _, err := APIKeys(context.Background(), name, Options{Endpoint: m.url}); !errors.Is(err, ErrNoRegion) || !strings.Contains(err.Error(), "AWS_REGION") {
 		t.Errorf("a name without a region: %v", err)
@@ -202,8 +209,8 @@ func TestRefused(t *testing.T) {
 			if err == nil || want != nil && !errors.Is(err, want) || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "so it is") {
 				t.Errorf("got %v", err)
 			}
-			if m.attempts != 1 {
-				t.Errorf("%d attempts", m.attempts)
+			if attempts, _, _ := m.seen(); attempts != 1 {
+				t.Errorf("%d attempts", attempts)
 			}
 		})
 	}
@@ -211,12 +218,12 @@ func TestRefused(t *testing.T) {
 
 // What may go away is tried again until it has.
 func TestTriedAgain(t *testing.T) {
-	m := newManager(t, nil)
+	var closing chan struct{}
 	hangUp := func(_ int, w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) }
 	silence := func(_ int, w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-r.Context().Done():
-		case <-m.closing:
+		case <-closing:
 		}
 	}
 	bad := []func(int, http.ResponseWriter, *http.Request){
@@ -225,20 +232,21 @@ func TestTriedAgain(t *testing.T) {
 		refusal(http.StatusServiceUnavailable, "ServiceUnavailable"),
 		hangUp, silence,
 	}
-	m.answer = func(attempt int, w http.ResponseWriter, r *http.Request) {
+	m := newManager(t, func(attempt int, w http.ResponseWriter, r *http.Request) {
 		if attempt <= len(bad) {
 			bad[attempt-1](attempt, w, r)
 			return
 		}
 		value("k")(attempt, w, r)
-	}
+	})
+	closing = m.closing
 	// The time of one attempt is generous: one that succeeds must not be cut on a busy machine.
 	keys, err := APIKeys(context.Background(), name, Options{Endpoint: m.url, AttemptTimeout: 2 * time.Second, Backoff: time.Millisecond})
 	if err != nil || !slices.Equal(keys, []string{"k"}) {
 		t.Errorf("got %q, %v", keys, err)
 	}
-	if m.attempts != len(bad)+1 {
-		t.Errorf("%d attempts, want %d", m.attempts, len(bad)+1)
+	if attempts, _, _ := m.seen(); attempts != len(bad)+1 {
+		t.Errorf("%d attempts, want %d", attempts, len(bad)+1)
 	}
 }
 
@@ -248,11 +256,11 @@ func TestGivesUp(t *testing.T) {
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "gave up after") {
 		t.Errorf("got %v", err)
 	}
-	if m.attempts < 2 {
-		t.Errorf("%d attempts", m.attempts)
+	if attempts, _, _ := m.seen(); attempts < 2 {
+		t.Errorf("%d attempts", attempts)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	m.answer = func(int, http.ResponseWriter, *http.Request) { cancel(); panic(http.ErrAbortHandler) }
+	m = newManager(t, func(int, http.ResponseWriter, *http.Request) { cancel(); panic(http.ErrAbortHandler) })
 	if _, err := APIKeys(ctx, name, Options{Endpoint: m.url}); !errors.Is(err, context.Canceled) {
 		t.Errorf("after the caller gave up: %v", err)
 	}
