@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"errors"
+	"hash/maphash"
 	"io"
 	"net/http"
 	"strconv"
@@ -28,6 +29,21 @@ func (p *poll) signal() {
 	}
 }
 
+// errPollRepeated: a browser whose connection breaks before the answer comes repeats a GET by itself, and the page never
+// knows. The answer to the first one, which has left, is lost.
+var errPollRepeated = errors.New("engineio: poll repeated by the browser")
+
+var pollSeed = maphash.MakeSeed()
+
+// requestTag identifies a request by its parameter t, which clients make another one for each. Zero means none.
+func requestTag(r *http.Request) uint64 {
+	t := r.URL.Query().Get("t")
+	if t == "" {
+		return 0
+	}
+	return maphash.String(pollSeed, t)
+}
+
 // servePoll answers a GET with what is queued, waiting for it if there is nothing.
 func (s *Session) servePoll(w http.ResponseWriter, r *http.Request) {
 	rc := http.NewResponseController(w)
@@ -35,6 +51,7 @@ func (s *Session) servePoll(w http.ResponseWriter, r *http.Request) {
 	_ = rc.SetReadDeadline(time.Time{})
 	_ = rc.SetWriteDeadline(time.Time{})
 
+	tag := requestTag(r)
 	s.mu.Lock()
 	switch {
 	case s.state == stateClosed:
@@ -50,7 +67,13 @@ func (s *Session) servePoll(w http.ResponseWriter, r *http.Request) {
 		s.mu.Unlock()
 		s.server.refuse(w, r, CodeBadRequest, errPollOverlap)
 		return
+	case tag != 0 && tag == s.polled:
+		s.end(ReasonTransportError, errPollRepeated)
+		s.mu.Unlock()
+		s.server.refuse(w, r, CodeBadRequest, errPollRepeated)
+		return
 	}
+	s.polled = tag
 	p := &poll{wakeup: make(chan struct{}, 1), probing: s.probe != nil}
 	s.poll = p
 	for len(s.queue) == 0 && s.state != stateClosed && s.conn == nil {
@@ -190,10 +213,16 @@ func (s *Session) servePost(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.posting = true
+	tag := requestTag(r)
+	repeated := tag != 0 && tag == s.posted // by the browser, as polls are; what it says has been handled
 	s.mu.Unlock()
+	handled := false
 	defer func() {
 		s.mu.Lock()
 		s.posting = false
+		if handled {
+			s.posted = tag
+		}
 		s.mu.Unlock()
 	}()
 
@@ -208,12 +237,15 @@ func (s *Session) servePost(w http.ResponseWriter, r *http.Request) {
 		s.server.refuse(w, r, CodeBadRequest, err)
 		return
 	}
-	if err = s.handlePayload(body, r.Header.Get("Content-Type") == octetStream); err != nil {
-		reason, _ := failure(err)
-		s.endLocking(reason, err)
-		s.server.refuse(w, r, CodeBadRequest, err)
-		return
+	if !repeated {
+		if err = s.handlePayload(body, r.Header.Get("Content-Type") == octetStream); err != nil {
+			reason, _ := failure(err)
+			s.endLocking(reason, err)
+			s.server.refuse(w, r, CodeBadRequest, err)
+			return
+		}
 	}
+	handled = true
 	header := w.Header()
 	s.server.pollingHeaders(header, r)
 	// text/html, as the reference: older browsers would offer other types for download.

@@ -325,3 +325,29 @@ func TestHTTPServerTimeouts(t *testing.T) {
 		t.Errorf("the slow handshake is still there: %v", err)
 	}
 }
+
+// A browser whose connection breaks sends a request again by itself. The answer to a first poll is lost then, which has to be
+// noticed; a first POST has been handled, and is not a second time.
+func TestRequestsThatABrowserRepeats(t *testing.T) {
+	h := newHost(t, nil)
+	p := h.dialPolling()
+	for _, body := range []string{"4one", "4one"} {
+		if res, got := p.request("POST", p.query()+"&t=1", body); res.StatusCode != http.StatusOK || got != "ok" {
+			t.Fatalf("POST: %d %s", res.StatusCode, got)
+		}
+	}
+	p.expectPost("4two")
+	p.expectPost("4two") // without a t they are what they look like
+	if got := p.rec.got(); !slices.Equal(got, []string{"one", "two", "two"}) {
+		t.Errorf("got %q", got)
+	}
+	_ = p.rec.Send(NewText([]byte("x")))
+	if res, got := p.request("GET", p.query()+"&t=2", ""); res.StatusCode != http.StatusOK || got != "4x" {
+		t.Fatalf("poll: %d %s", res.StatusCode, got)
+	}
+	_ = p.rec.Send(NewText([]byte("y")))
+	if res, _ := p.request("GET", p.query()+"&t=2", ""); res.StatusCode != http.StatusBadRequest {
+		t.Errorf("a repeated poll: %d", res.StatusCode)
+	}
+	p.rec.expectClosed(t, ReasonTransportError)
+}

@@ -43,11 +43,13 @@ type Session struct {
 	scheduled    bool // a flusher, or a goroutine in its place, has this session
 	hangUp       bool // nothing more is expected of the client, so the session ends once the queue is empty
 	queue        []*Message
-	queueOff     int   // bytes of queue[0] that are written already
-	queued       int   // size of all messages in queue, in the hands of a flusher or in the answer to a poll
-	conn         *conn // what carries the session if that is not polling
-	probe        *conn // a connection that has not completed its upgrade
-	poll         *poll // the GET that waits, if any
+	queueOff     int    // bytes of queue[0] that are written already
+	queued       int    // size of all messages in queue, in the hands of a flusher or in the answer to a poll
+	conn         *conn  // what carries the session if that is not polling
+	probe        *conn  // a connection that has not completed its upgrade
+	poll         *poll  // the GET that waits, if any
+	polled       uint64 // the tag of the newest poll
+	posted       uint64 // that of the newest POST that was handled
 	wait         *waits
 
 	wheelDue             int64 // these three are guarded by the wheel

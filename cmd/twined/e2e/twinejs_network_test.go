@@ -193,7 +193,8 @@ func TestTwinejsWebSocketBlocked(t *testing.T) {
 	if got := attempts.Load(); got != 1 {
 		t.Errorf("WebSocket was tried %d times before polling", got)
 	}
-	office.CloseClientConnections()
+	back := p.away("a")
+	back()
 	waitConsole(t, p.browser, "a", "state connected, ", 2)
 	p.waitFor("a", "r", stream.last()+5)
 	p.reload("a")

@@ -30,7 +30,7 @@ export default class Twine {
 
   // Name → {listeners, unheard: messages before the first listener, heard: the position in front of these, lost: they are
   // not all there, joined: promise of the subscription, settle: its functions until then, asked: the server was, live: it
-  // has answered, so that pos moves with #seen; from, pos: everything in (from, pos] was handed out; base: see #live}
+  // has answered, so that pos moves with #seen; from, pos: everything in (from, pos] was handed out}
   #rooms = new Map();
   #seen; // on this connection, everything up to here was handed out
   #behind = 0; // requests whose rooms are not live yet
@@ -323,7 +323,6 @@ export default class Twine {
   #unask(r) {
     r.pos = this.#at(r);
     r.live = r.asked = false;
-    r.base = undefined;
   }
 
   // Asks for all rooms that the server has not been asked for yet, those with the same position together.
@@ -368,7 +367,7 @@ export default class Twine {
           this.#emit("error", new Error(name + ": " + head.error));
         }
       } else {
-        const { offset, cookie } = head;
+        const { offset } = head;
         for (;;) {
           if (head.error) throw new Error(head.error);
           if (head.gap) {
@@ -390,7 +389,6 @@ export default class Twine {
             r.from = r.pos;
           } else if (less(r.pos, offset)) r.pos = offset;
           r.live = true;
-          if (cookie) r.base = offset;
           r.settle?.resolve();
           r.settle = undefined;
         }
@@ -422,8 +420,7 @@ export default class Twine {
     const [event, message] = values;
     const name = event === "message" ? message?.room : undefined;
     const r = this.#rooms.get(name);
-    // Those in front of base are what the browser's cookie of another client stands for.
-    if (!this.#replayed.has(offset + event) && !less(offset, r?.base)) {
+    if (!this.#replayed.has(offset + event)) {
       if (r?.joined && !r.live) {
         r.from ??= before(offset); // the server has not answered yet
         r.pos = offset;
@@ -545,8 +542,9 @@ function webSocket(url, { packet, end }) {
 
 function polling(url, { packet, end }) {
   const abort = new AbortController();
+  let count = 0; // makes each request one that can be told from one that the browser repeats
   const request = async (options) => {
-    const response = await fetch(url, { credentials: "include", cache: "no-store", signal: abort.signal, ...options });
+    const response = await fetch(url + "&t=" + (count++).toString(36), { credentials: "include", cache: "no-store", signal: abort.signal, ...options });
     if (!response.ok) throw new Error("status " + response.status);
     return response.text();
   };

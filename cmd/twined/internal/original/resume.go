@@ -21,9 +21,7 @@ import (
 //	subscribe     rooms, {after, ids}
 //	twine:missed  rooms, {after, through, ids}
 //
-// subscribe puts it into the rooms. The answer begins with {"offset": o}: later messages come by themselves. With
-// "cookie": true, so may earlier ones: the client's browser has left a session behind, for a page that has no positions of
-// its own.
+// subscribe puts it into the rooms. The answer begins with {"offset": o}: later messages come by themselves.
 //
 // With an after, the answer also has what the rooms had in (after, o]. {"gap": {"from", "to"}} says that this is not to be
 // had, and {"split": true} that it is too much for the rooms together: the client asks for fewer rooms at once. What is too
@@ -89,7 +87,6 @@ func offsetOf(text string) (recovery.Offset, error) {
 // answer is the acknowledgement of a client with a position.
 type answer struct {
 	offset recovery.Offset // zero: the client knows
-	cookie bool            // the socket also gets what its browser's cookie stands for
 	gap    *recovery.GapError
 	split  bool // it is too much for the rooms together
 	page   recovery.Page
@@ -110,7 +107,7 @@ func resume(ctx context.Context, s *twine.Socket, rooms []string, p *position) (
 	if err != nil {
 		return nil, err
 	}
-	a := &answer{offset: fence, cookie: s.Resumed()}
+	a := &answer{offset: fence}
 	if p.After == "" || after == fence {
 		return a, nil
 	}
@@ -158,9 +155,6 @@ func (a *answer) values(except []string) ([]any, error) {
 	head := map[string]any{}
 	if !a.offset.IsZero() {
 		head["offset"] = a.offset.String()
-	}
-	if a.cookie {
-		head["cookie"] = true
 	}
 	if a.split {
 		head["split"] = true

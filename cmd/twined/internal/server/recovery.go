@@ -11,7 +11,6 @@ import (
 	"github.com/twine-realtime/twine/cmd/twined/internal/storage"
 	"github.com/twine-realtime/twine/recovery"
 	"github.com/twine-realtime/twine/twine"
-	"github.com/twine-realtime/twine/twine/engineio"
 	"github.com/twine-realtime/twine/twine/parser"
 )
 
@@ -29,7 +28,7 @@ func recoveryOptions(cfg *config.Config, opened *storage.Storage) *twine.Recover
 	r.MaxDisconnection = cfg.RecoveryWindow
 	r.MaxReplay = cfg.MaxReplay
 	r.ResumeIdle = true
-	r.Identify = func(h *engineio.Handshake) string { return original.CookieID(h.Header()) }
+	r.Identify = original.Identity
 	r.ResumeDelay = resumeDelay
 	return &r
 }

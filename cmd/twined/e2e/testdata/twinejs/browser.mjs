@@ -30,7 +30,14 @@ const commands = {
   async open({ page, profile, url }) {
     await (pages.get(page) ?? (await open(page, profile))).goto(url);
   },
-  reload: ({ page }) => pages.get(page).reload({ waitUntil: "commit" }),
+  async reload({ page }) {
+    for (;;) {
+      try { return await pages.get(page).reload({ waitUntil: "commit" }); } catch (error) {
+        // The page before has just been exchanged for this one.
+        if (!String(error).includes("Not attached to an active page")) throw error;
+      }
+    }
+  },
   async close({ page }) {
     await pages.get(page).close();
     pages.delete(page);
