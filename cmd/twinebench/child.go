@@ -9,29 +9,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"slices"
 	"time"
 )
-
-// commandOf returns the command line of a server under test, that of recovery without its data folder.
-func commandOf(server, jsDir string) ([]string, error) {
-	if server == "node" {
-		script := filepath.Join(jsDir, "bench-server.mjs")
-		if _, err := os.Stat(filepath.Join(jsDir, "node_modules", "socket.io")); err != nil {
-			return nil, fmt.Errorf("the reference server is not installed (run npm ci in %s): %w", jsDir, err)
-		}
-		return []string{"node", "--expose-gc", script}, nil
-	}
-	if !slices.Contains(subjects, server) {
-		return nil, fmt.Errorf("unknown server %q", server)
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	return []string{self, "serve", server}, nil
-}
 
 // child is a server under test.
 type child struct {

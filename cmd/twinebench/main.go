@@ -5,8 +5,11 @@
 // It starts the servers under test as child processes, one after the other, several rounds in turn, connects thousands
 // of Socket.IO clients from its own process, and prints the server's CPU time and memory, the ratio to the reference,
 // and whether Twine keeps its budgets. Every delivery is counted and checked; a missing, repeated, reordered or damaged
-// one ends the run with an error. All traffic stays on the loopback interface. It needs Linux, and Node with the
-// packages of testdata/js (npm ci) for the reference.
+// one ends the run with an error. All traffic stays on the loopback interface. It needs Linux, Node with the packages of
+// testdata/js and testdata/bench/node (npm ci in each) for the reference, redis-server for the clusters, and the Go module
+// of testdata/bench/centrifuge for the Go peer. --servers and --scenarios leave out what is not there.
+//
+// With --out the results are written to files, with a description of the machine, a chart, and Go's micro-benchmarks.
 //
 // Twine is measured with recovery on the local disk, too: what that costs, how much publishers can publish durably, how
 // a crowd of clients comes back after it was cut off, and what a long replay takes. Clients and server share the
@@ -61,9 +64,15 @@ type settings struct {
 	servers   []string
 	scenarios []string
 	jsDir     string
+	peersDir  string
 	jsonFile  string
+	out       string
+	micro     bool
 	profiles  string
 	enforce   bool
+	quick     bool
+	options   []string // as given, without the names of files and folders
+	peer      string   // the program of testdata/bench/centrifuge, once it is built
 }
 
 func parseSettings(args []string, stderr io.Writer) (settings, error) {
@@ -73,12 +82,16 @@ func parseSettings(args []string, stderr io.Writer) (settings, error) {
 	flags.SetOutput(stderr)
 	flags.IntVar(&s.Clients, "clients", 5000, "connections, all in one `room`; the limit of open files bounds them")
 	flags.IntVar(&s.Rounds, "rounds", 3, "how `often` each server is measured; the medians are compared")
-	servers := flags.String("servers", "twine,recovery,node",
-		"what to measure, a `list` of twine, recovery (twine with recovery on disk), node and engineio (twine's transport layer alone)")
-	scenarios := flags.String("scenarios", "publish,http,restore,replay", "what else to measure with recovery, a `list`; empty for nothing")
+	servers := flags.String("servers", "twine,recovery,node,centrifuge",
+		"what to measure, a `list` of twine, recovery (twine with recovery on disk), node, centrifuge and engineio (twine's transport layer alone)")
+	scenarios := flags.String("scenarios", "publish,http,restore,replay,streams,node-streams",
+		"what else to measure, a `list`: publish, http, restore and replay with recovery; streams and node-streams, clusters over Redis; empty for nothing")
 	flags.StringVar(&s.DataDir, "data-dir", "", "`folder` for the history, on the disk to be measured; by default that of temporary files")
 	quick := flags.Bool("quick", false, "a short run with 1,000 clients and one round, to see that all works; its numbers are rough")
 	flags.StringVar(&s.jsDir, "js-dir", "testdata/js", "`folder` with bench-server.mjs and its node_modules")
+	flags.StringVar(&s.peersDir, "peers-dir", "testdata/bench", "`folder` with the other servers: centrifuge, and node with its node_modules")
+	flags.StringVar(&s.out, "out", "", "`folder` for DATE.md, DATE.json and latest.svg")
+	flags.BoolVar(&s.micro, "micro", false, "run Go's micro-benchmarks too; on with --out, where --micro=false leaves them out")
 	flags.StringVar(&s.jsonFile, "json", "", "also write the results to this `file`")
 	flags.StringVar(&s.profiles, "profiles", "", "write pprof profiles of Twine's phases into this `folder`; the numbers of such a run are not comparable")
 	flags.BoolVar(&s.enforce, "enforce", false, "a missed budget is an error")
@@ -89,7 +102,12 @@ func parseSettings(args []string, stderr io.Writer) (settings, error) {
 		return s, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
 	given := map[string]bool{}
-	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	flags.Visit(func(f *flag.Flag) {
+		given[f.Name] = true
+		if !slices.Contains([]string{"data-dir", "js-dir", "peers-dir", "json", "out", "profiles"}, f.Name) {
+			s.options = append(s.options, strings.TrimSuffix("--"+f.Name+"="+f.Value.String(), "=true"))
+		}
+	})
 	if *quick {
 		s.Paced, s.Settle, s.Publish, s.Restored, s.Replayed = 9, time.Second, time.Second, 1000, 20_000
 		if !given["clients"] {
@@ -99,6 +117,10 @@ func parseSettings(args []string, stderr io.Writer) (settings, error) {
 			s.Rounds = 1
 		}
 	}
+	if !given["micro"] {
+		s.micro = s.out != ""
+	}
+	s.quick = *quick
 	if s.Clients < 1 || s.Rounds < 1 {
 		return s, errors.New("--clients and --rounds must be at least 1")
 	}
@@ -114,14 +136,19 @@ func split(list string) []string {
 }
 
 // run is the measuring process.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
 	set, err := parseSettings(args, stderr)
 	if err != nil {
 		return err
 	}
+	remove, err := set.preparePeers(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
 	var results []*result
 	for _, name := range set.servers {
-		command, err := commandOf(name, set.jsDir)
+		command, err := set.commandOf(name)
 		if err != nil {
 			return err
 		}
@@ -157,8 +184,19 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		}
 	}
 	rep := newReport(set, results, extra)
+	if set.micro {
+		fmt.Fprintln(stderr, "micro-benchmarks")
+		if rep.Micro, err = runMicro(ctx, set.quick); err != nil {
+			return err
+		}
+	}
 	if err := rep.print(stdout); err != nil {
 		return err
+	}
+	if set.out != "" {
+		if err := rep.publish(ctx, set.out); err != nil {
+			return err
+		}
 	}
 	if set.jsonFile != "" {
 		if err := rep.write(set.jsonFile); err != nil {

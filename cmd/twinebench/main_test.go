@@ -35,7 +35,7 @@ func TestSettings(t *testing.T) {
 		if got.Clients != want.Clients || got.Rounds != want.Rounds || got.Paced != want.Paced || got.Settle != want.Settle {
 			t.Errorf("%q: got %+v", args, got)
 		}
-		if strings.Join(got.servers, " ") != "twine recovery node" || strings.Join(got.scenarios, " ") != "publish http restore replay" || got.MessageSize != 100 {
+		if strings.Join(got.servers, " ") != "twine recovery node centrifuge" || strings.Join(got.scenarios, " ") != "publish http restore replay streams node-streams" || got.micro || got.MessageSize != 100 {
 			t.Errorf("%q: got %+v", args, got)
 		}
 	}
@@ -45,6 +45,10 @@ func TestSettings(t *testing.T) {
 		if got, err := parseSettings(strings.Fields(args), nil); err != nil || strings.Join(got.scenarios, " ") != want {
 			t.Errorf("%q: scenarios %q, %v", args, got.scenarios, err)
 		}
+	}
+	got, err := parseSettings(strings.Fields("--quick --out dir --json=file --clients 7"), nil)
+	if err != nil || strings.Join(got.options, " ") != "--clients=7 --quick" || !got.micro {
+		t.Errorf("%+v, %v", got, err)
 	}
 	for _, args := range []string{"more", "--clients 0", "--rounds 0", "--unknown"} {
 		if _, err := parseSettings(strings.Fields(args), &strings.Builder{}); err == nil {

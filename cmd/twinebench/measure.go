@@ -50,11 +50,12 @@ var errTooLong = fmt.Errorf("not done after %v", roundTimeout)
 // round measures one server once.
 type round struct {
 	settings
-	ctx    context.Context
-	child  *child
-	result *result
-	swarm  *sioclient.Swarm
-	sent   int64 // deliveries that are due
+	ctx       context.Context
+	server    string
+	child     *child // has the clients
+	publisher *child // sends the messages: the same, or another node of its cluster
+	swarm     *sioclient.Swarm
+	sent      int64 // deliveries that are due
 }
 
 func measure(ctx context.Context, set settings, of *result) (s sample, err error) {
@@ -82,7 +83,7 @@ func measure(ctx context.Context, set settings, of *result) (s sample, err error
 		err = errors.Join(err, c.stop())
 	}()
 	of.Name = c.name
-	r := &round{settings: set, ctx: ctx, child: c, result: of}
+	r := &round{settings: set, ctx: ctx, server: of.Server, child: c, publisher: c}
 	if err := r.warmUp(); err != nil {
 		return s, fmt.Errorf("warm-up: %w", err)
 	}
@@ -103,14 +104,21 @@ func measure(ctx context.Context, set settings, of *result) (s sample, err error
 
 // dial connects n clients and waits until the server has them all in the room.
 func (r *round) dial(n int) error {
-	stats, err := r.child.do("stats")
+	stats, err := r.publisher.do("stats")
 	if err != nil {
 		return err
 	}
-	received := newReceipts(n, stats.Next, r.MessageSize, r.result.Server == "recovery")
+	received := newReceipts(n, stats.Next, r.MessageSize, r.server == "recovery")
 	r.sent = 0
-	r.swarm, err = sioclient.Dial(r.ctx, sioclient.Options{Addr: r.child.addr, Connections: n, OnEvent: received.check})
-	if err != nil {
+	return r.connectSwarm(n, received.check)
+}
+
+func (r *round) connectSwarm(n int, check func(int, []byte) error) (err error) {
+	opts := sioclient.Options{Addr: r.child.addr, Connections: n, OnEvent: check}
+	if r.server == "centrifuge" {
+		opts.Dialect = sioclient.Centrifuge
+	}
+	if r.swarm, err = sioclient.Dial(r.ctx, opts); err != nil {
 		return err
 	}
 	return r.untilJoined(n)
@@ -135,7 +143,7 @@ func (r *round) untilJoined(n int) error {
 
 // emit has the server send count messages back to back.
 func (r *round) emit(count int) error {
-	_, err := r.child.do("emit", count, r.MessageSize)
+	_, err := r.publisher.do("emit", count, r.MessageSize)
 	r.sent += int64(count) * int64(r.swarm.Connections())
 	return err
 }
@@ -260,10 +268,10 @@ func (r *round) paced(s *sample) (err error) {
 	return err
 }
 
-func (r *round) profiling() bool { return r.profiles != "" && r.result.Server != "node" }
+func (r *round) profiling() bool { return r.profiles != "" && slices.Contains(subjects, r.server) }
 
 func (r *round) profile(phase string) string {
-	return filepath.Join(r.profiles, r.result.Server+"-"+phase+".pprof")
+	return filepath.Join(r.profiles, r.server+"-"+phase+".pprof")
 }
 
 // profiled runs f under the server's CPU profiler if that was asked for.

@@ -16,7 +16,8 @@ var small = settings{Clients: 100, Rounds: 1, MessageSize: 100, Burst: 20, Paced
 
 func measureSmall(t *testing.T, server, jsDir string, set settings) sample {
 	t.Helper()
-	command, err := commandOf(server, jsDir)
+	set.jsDir = jsDir
+	command, err := set.commandOf(server)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +94,7 @@ func TestMeasureWritesProfiles(t *testing.T) {
 }
 
 func TestMeasureEndsWithItsContext(t *testing.T) {
-	command, err := commandOf("twine", "")
+	command, err := ownCommand("twine")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,17 +109,19 @@ func TestMeasureEndsWithItsContext(t *testing.T) {
 
 func TestUnknownServer(t *testing.T) {
 	for _, server := range []string{"", "nginx"} {
-		if _, err := commandOf(server, ""); err == nil {
+		if _, err := ownCommand(server); err == nil {
 			t.Errorf("%q: no error", server)
 		}
 	}
-	if _, err := commandOf("node", t.TempDir()); err == nil || !strings.Contains(err.Error(), "npm ci") {
-		t.Errorf("without packages: %v", err)
+	for _, server := range []string{"node", "node-streams"} {
+		if _, err := (&settings{jsDir: t.TempDir(), peersDir: t.TempDir()}).commandOf(server); err == nil || !strings.Contains(err.Error(), "npm ci") {
+			t.Errorf("without packages: %v", err)
+		}
 	}
 }
 
 func TestServerThatDoesNotStart(t *testing.T) {
-	command, err := commandOf("twine", "")
+	command, err := ownCommand("twine")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +132,7 @@ func TestServerThatDoesNotStart(t *testing.T) {
 }
 
 func TestChildRefusesBadCommands(t *testing.T) {
-	command, err := commandOf("twine", "")
+	command, err := ownCommand("twine")
 	if err != nil {
 		t.Fatal(err)
 	}

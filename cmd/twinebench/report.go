@@ -56,7 +56,9 @@ type report struct {
 	Settings settings  `json:"settings"`
 	Results  []*result `json:"results"`
 
-	Recovery []*findings `json:"recovery,omitempty"` // what is measured beside that with recovery on
+	Scenarios []*findings   `json:"scenarios,omitempty"` // what is measured with recovery and in clusters
+	Micro     []microResult `json:"micro,omitempty"`
+	Machine   *machine      `json:"machine,omitempty"`
 }
 
 func newReport(set settings, results []*result, extra []*findings) *report {
@@ -71,7 +73,7 @@ func newReport(set settings, results []*result, extra []*findings) *report {
 			f.Median[row.key] = median(f.values(row.key))
 		}
 	}
-	return &report{Time: time.Now().UTC(), CPUs: runtime.NumCPU(), Settings: set, Results: results, Recovery: extra}
+	return &report{Time: time.Now().UTC(), CPUs: runtime.NumCPU(), Settings: set, Results: results, Scenarios: extra}
 }
 
 func (r *result) values(of row) []float64 {
@@ -98,6 +100,25 @@ func (rep *report) ours() *result {
 	return rep.find("engineio")
 }
 
+// peers are the results that are compared with ours.
+func (rep *report) peers() (peers []*result) {
+	for _, r := range rep.Results {
+		if rep.ours() != nil && slices.Contains([]string{"node", "centrifuge"}, r.Server) {
+			peers = append(peers, r)
+		}
+	}
+	return peers
+}
+
+// ratio says how many times ours a peer's value is, where that says something about the servers.
+func (row *row) ratio(peer, ours *result) string {
+	own := *row.value(&ours.Median)
+	if row.key == others || own <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.2f", *row.value(&peer.Median)/own)
+}
+
 // missed returns the keys of the budgets that are not kept.
 func (rep *report) missed() []string {
 	var missed []string
@@ -115,7 +136,7 @@ func (rep *report) missed() []string {
 			}
 		}
 	}
-	for _, f := range rep.Recovery {
+	for _, f := range rep.Scenarios {
 		missed = append(missed, f.missed()...)
 	}
 	return missed
@@ -130,7 +151,10 @@ func (rep *report) print(out io.Writer) error {
 	if err := rep.printCost(out); err != nil {
 		return err
 	}
-	return rep.printRecovery(out)
+	if err := rep.printScenarios(out); err != nil {
+		return err
+	}
+	return rep.printMicro(out)
 }
 
 // printServers compares the servers.
@@ -142,13 +166,13 @@ func (rep *report) printServers(out io.Writer) error {
 		fmt.Fprintf(out, "%s: %s\n", r.Server, r.Name)
 	}
 	fmt.Fprintln(out)
-	ours, node := rep.ours(), rep.find("node")
+	ours, peers := rep.ours(), rep.peers()
 	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	for _, r := range rep.Results {
 		fmt.Fprintf(w, "\t%s", r.Server)
 	}
-	if ours != nil && node != nil {
-		fmt.Fprintf(w, "\t%s/node", ours.Server)
+	for _, peer := range peers {
+		fmt.Fprintf(w, "\t%s/%s", peer.Server, ours.Server)
 	}
 	if ours != nil {
 		fmt.Fprint(w, "\tbudget\t\tthen\t")
@@ -159,11 +183,8 @@ func (rep *report) printServers(out io.Writer) error {
 		for _, r := range rep.Results {
 			fmt.Fprint(w, "\t", spread(row.format, *row.value(&r.Median), r.values(row)))
 		}
-		switch {
-		case ours != nil && node != nil && row.key == others:
-			fmt.Fprint(w, "\t") // says what else was going on, not what a server needs
-		case ours != nil && node != nil:
-			fmt.Fprintf(w, "\t%.2f", *row.value(&ours.Median) / *row.value(&node.Median))
+		for _, peer := range peers {
+			fmt.Fprintf(w, "\t%s", row.ratio(peer, ours))
 		}
 		switch {
 		case ours != nil && row.budget > 0:
@@ -202,9 +223,9 @@ func (rep *report) printCost(out io.Writer) error {
 	return w.Flush()
 }
 
-// printRecovery says how recovery fares when it has much to do.
-func (rep *report) printRecovery(out io.Writer) error {
-	for _, f := range rep.Recovery {
+// printScenarios says how recovery fares when it has much to do, and clusters.
+func (rep *report) printScenarios(out io.Writer) error {
+	for _, f := range rep.Scenarios {
 		fmt.Fprintf(out, "\n%s: %s\n\n", f.Scenario, f.What)
 		w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 		for _, row := range f.rows() {

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// scenario is something that only a server with recovery can do.
+// scenario is something that takes more than one server with clients: recovery, or a cluster.
 type scenario struct {
 	name    string
 	what    func(set settings) string
@@ -37,7 +37,7 @@ func (row *figureRow) keeps(value float64) bool {
 	return value <= row.budget
 }
 
-var scenarios = []scenario{publishing, publishingHTTP, comingBack, replaying}
+var scenarios = []scenario{publishing, publishingHTTP, comingBack, replaying, twineCluster, nodeCluster}
 
 func findScenario(name string) (scenario, error) {
 	i := slices.IndexFunc(scenarios, func(s scenario) bool { return s.name == name })
@@ -120,7 +120,7 @@ func (f *findings) missed() []string {
 
 // startRecovery starts a server with recovery on the data in dir.
 func startRecovery(ctx context.Context, dir string) (*child, error) {
-	command, err := commandOf("recovery", "")
+	command, err := ownCommand("recovery")
 	if err != nil {
 		return nil, err
 	}

@@ -54,7 +54,7 @@ type reply struct {
 //	heap FILE         writes a heap profile, and to FILE.txt what the runtime has of the system's memory
 func serve(args []string, in io.Reader, out io.Writer) error {
 	if len(args) < 1 || len(args) > 2 {
-		return errors.New("serve: which server, and with which data folder?")
+		return errors.New("serve: which server, and with which data folder or Redis?")
 	}
 	s, err := newSubject(args[0], strings.Join(args[1:], ""))
 	if err != nil {
@@ -89,14 +89,17 @@ func serve(args []string, in io.Reader, out io.Writer) error {
 }
 
 // subjects are the names that newSubject knows.
-var subjects = []string{"twine", "recovery", "engineio"}
+var subjects = []string{"twine", "recovery", "engineio", "streams"}
 
-func newSubject(name, dataDir string) (subject, error) {
+// newSubject makes one of them. store is the data folder of recovery, and the URL of the Redis of streams.
+func newSubject(name, store string) (subject, error) {
 	switch name {
 	case "twine":
 		return newTwineSubject(nil), nil
 	case "recovery":
-		return newRecoverySubject(dataDir)
+		return newRecoverySubject(store)
+	case "streams":
+		return newStreamsSubject(store)
 	case "engineio":
 		return newEngineSubject(), nil
 	}

@@ -35,12 +35,24 @@ func TestRealLoad(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	t.Run("two servers, mixed transports, cuts", func(t *testing.T) {
-		r := runTool(t, "--local 2 --users 300 --rooms 6 --ramp 2s --hold 1s --publish 4s --rate 5 --cut 0.5 --cut-within 2s --backoff 200ms "+
+		r := runTool(t, "--local 2 --users 300 --rooms 6 --ramp 1s --hold 500ms --publish 3s --rate 5 --cut 0.5 --cut-within 2s --backoff 200ms "+
 			"--transport mixed --workers 2 --twined "+twined)
-		if len(r.Broken) > 0 || r.Expected != 300*20 || r.Received != r.Expected || r.Cut != 150 || r.Recovered != 150 || r.Connects != 450 {
+		if len(r.Broken) > 0 || r.Expected != 300*15 || r.Received != r.Expected || r.Cut != 150 || r.Recovered != 150 || r.Connects != 450 {
 			t.Errorf("%+v", r)
 		}
-		if r.Delivery.Count+r.Late.Count != r.Received || r.Back.Count != 150 || r.Answer.Count != 120 || r.Storm == nil || r.KBUser <= 0 {
+		if r.Delivery.Count+r.Late.Count != r.Received || r.Back.Count != 150 || r.Answer.Count != 90 || r.Storm == nil || r.KBUser <= 0 {
+			t.Errorf("%+v", r)
+		}
+	})
+	t.Run("one server, batches", func(t *testing.T) {
+		r := runTool(t, "--local 1 --users 200 --rooms 200 --ramp 1s --hold 0s --publish 3s --rate 5 --batch 20 --cut 0.5 --cut-within 2s --backoff 200ms --twined "+twined)
+		if len(r.Broken) > 0 || r.Requests != 150 || r.Published != 200*15 || r.Received != 200*15 || r.Recovered != 100 {
+			t.Errorf("%+v", r)
+		}
+	})
+	t.Run("a cluster of which a server is killed", func(t *testing.T) {
+		r := runTool(t, "--cluster 3 --users 300 --rooms 30 --ramp 1s --hold 0s --publish 5s --rate 5 --kill-after 1s --backoff 200ms --workers 2 --twined "+twined)
+		if len(r.Broken) > 0 || r.Received != 300*25 || r.Killed != 100 || r.Recovered != 100 || r.Storm == nil || r.Storm.AllBack <= 0 {
 			t.Errorf("%+v", r)
 		}
 	})
@@ -51,7 +63,7 @@ func TestRealLoad(t *testing.T) {
 		}
 	})
 	t.Run("a given server, from the command line", func(t *testing.T) {
-		s, err := startServers(t.Context(), 1, twined, nil)
+		s, err := startServers(t.Context(), &settings{Local: 1, Twined: twined})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,10 +16,11 @@ import (
 	"time"
 )
 
-// servers are what --local starts.
+// servers are what --local and --cluster start.
 type servers struct {
 	dir       string
 	key       string
+	redis     *redisServer // nil unless --cluster
 	processes []*server
 	before    []int64 // resident memory of each when it had started
 }
@@ -27,9 +28,10 @@ type servers struct {
 // server is one of them.
 type server struct {
 	node
-	cmd   *exec.Cmd
-	log   string
-	ended chan struct{} // closed when the process is gone
+	cmd    *exec.Cmd
+	log    string
+	ended  chan struct{} // closed when the process is gone
+	killed bool          // by this tool, on purpose
 }
 
 const (
@@ -37,8 +39,8 @@ const (
 	stopTimeout  = 60 * time.Second
 )
 
-// startServers builds the daemon unless program names it, and returns when n of them listen.
-func startServers(ctx context.Context, n int, program string, args []string) (s *servers, err error) {
+// startServers builds the daemon unless its program is named, and returns when all listen.
+func startServers(ctx context.Context, set *settings) (s *servers, err error) {
 	dir, err := os.MkdirTemp("", "twineload-")
 	if err != nil {
 		return nil, err
@@ -49,6 +51,7 @@ func startServers(ctx context.Context, n int, program string, args []string) (s 
 			err = errors.Join(err, s.stop(false))
 		}
 	}()
+	program, args := set.Twined, set.ServerArg
 	if program == "" {
 		program = filepath.Join(dir, "twined")
 		build := exec.CommandContext(ctx, "go", "build", "-o", program, "github.com/twine-realtime/twine/cmd/twined")
@@ -56,7 +59,13 @@ func startServers(ctx context.Context, n int, program string, args []string) (s 
 			return s, fmt.Errorf("build twined (--twined names one that is built): %w\n%s", err, out)
 		}
 	}
-	for i := range n {
+	if set.Cluster > 0 {
+		if s.redis, err = startRedis(ctx, set.Redis, dir, set.RedisArg); err != nil {
+			return s, err
+		}
+		args = append([]string{"--redis-url", s.redis.url}, args...)
+	}
+	for i := range set.Local + set.Cluster {
 		one, err := startServer(ctx, program, filepath.Join(dir, fmt.Sprint("node-", i)), s.key, args)
 		if err != nil {
 			return s, err
@@ -125,8 +134,18 @@ func (s *server) awaitAddress(ctx context.Context) error {
 	}
 }
 
+// kill ends a server as a power cut would.
+func (s *server) kill() {
+	s.killed = true
+	_ = s.cmd.Process.Kill()
+}
+
 // stop ends a server as an operator would.
 func (s *server) stop() error {
+	if s.killed {
+		<-s.ended
+		return nil
+	}
 	_ = s.cmd.Process.Signal(syscall.SIGTERM)
 	timer := time.AfterFunc(stopTimeout, func() { _ = s.cmd.Process.Kill() })
 	defer timer.Stop()
@@ -154,21 +173,31 @@ func (s *servers) alive() error {
 		return nil
 	}
 	for _, p := range s.processes {
+		if p.killed {
+			continue
+		}
 		select {
 		case <-p.ended:
 			return fmt.Errorf("%s has ended by itself:\n%s", p.URL, p.tail())
 		default:
 		}
 	}
+	if s.redis != nil {
+		return s.redis.alive()
+	}
 	return nil
 }
 
-// usage returns what the servers use, one by one.
+// usage returns what the servers use, one by one. One that was killed uses nothing.
 func (s *servers) usage() (all []usage) {
 	if s == nil {
 		return nil
 	}
 	for _, p := range s.processes {
+		if p.killed {
+			all = append(all, usage{})
+			continue
+		}
 		u, err := usageOf(p.cmd.Process.Pid)
 		if err != nil {
 			return nil
@@ -176,6 +205,18 @@ func (s *servers) usage() (all []usage) {
 		all = append(all, u)
 	}
 	return all
+}
+
+// redisCPU returns what redis-server has used, if there is one.
+func (s *servers) redisCPU() time.Duration {
+	if s == nil || s.redis == nil {
+		return 0
+	}
+	u, err := usageOf(s.redis.cmd.Process.Pid)
+	if err != nil {
+		return 0
+	}
+	return u.CPU
 }
 
 // warnings counts what the servers logged as warnings or errors, by message.
@@ -208,6 +249,9 @@ func (s *servers) stop(keep bool) error {
 	var errs []error
 	for range s.processes {
 		errs = append(errs, <-ended)
+	}
+	if s.redis != nil {
+		s.redis.stop()
 	}
 	if keep {
 		fmt.Fprintln(os.Stderr, "kept:", s.dir)

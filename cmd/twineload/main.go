@@ -2,11 +2,17 @@
 //
 //	go run ./cmd/twineload --local 2 --users 1000
 //	go run ./cmd/twineload --url http://10.0.0.5:3005 --url http://10.0.0.6:3005 --api-key KEY --users 30000
+//	go run ./cmd/twineload --cluster 3 --users 3000 --kill-after 5s
 //	go run ./cmd/twineload --preset phase-two --scale 0.1
 //
 // Each user gets its cookie, connects with it, subscribes to a room and stays. Then each room is published to at a steady
 // rate, and the connections of some users may be cut, who come back as stock clients do. In the end each message that was
-// accepted must have come to each user of its room, once and in order.
+// accepted must have come to each user of its room, once and in order. --cluster starts servers over a redis-server, and
+// --kill-after kills one of them; its users go to the others, as a load balancer would send them.
+//
+// A request for each message is what the original does, and net/http makes a few thousand of them a second beside the
+// rest. Above 1,000 messages a second they go to /v1/publish in batches, of one message for each of many rooms. The tool
+// says so, and --batch says otherwise.
 //
 // The users' connections are held by worker processes, because a process may only open so many files. The result tells how
 // busy the tool itself was: where that was the bottleneck, the times are its own and not the server's.

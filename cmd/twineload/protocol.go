@@ -36,7 +36,8 @@ func (a *assignment) room(user int) int { return user % a.Rooms }
 
 func (a *assignment) nodeOf(user int) int {
 	if a.Cluster {
-		return user / a.Rooms % len(a.Nodes)
+		// Those of a room on different nodes, also if each has a room of its own.
+		return (user/a.Rooms + a.room(user)) % len(a.Nodes)
 	}
 	return a.room(user) % len(a.Nodes)
 }
@@ -63,8 +64,10 @@ func (a *assignment) user(i int) int { return i*a.Workers + a.Worker }
 type order struct {
 	Assign *assignment `json:"assign,omitempty"`
 	Cut    *cutOrder   `json:"cut,omitempty"`
+	// Kill says that a server is about to be killed, so that its users' losses are none of its own.
+	Kill *killOrder `json:"kill,omitempty"`
 	// Settle hands over what was published. The worker reports what is missing from then on.
-	Settle []roomLog `json:"settle,omitempty"`
+	Settle []laneLog `json:"settle,omitempty"`
 	// Finish asks for the final report.
 	Finish bool `json:"finish,omitempty"`
 }
@@ -74,6 +77,11 @@ type cutOrder struct {
 	Share  float64       `json:"share"`
 	Node   int           `json:"node"` // -1 for all
 	Within time.Duration `json:"within"`
+}
+
+// killOrder names a server.
+type killOrder struct {
+	Node int `json:"node"`
 }
 
 // counts are what workers report all the time. They are added up.
@@ -87,6 +95,8 @@ type counts struct {
 	Gaps        int64 `json:"gaps"`      // twine:gap events
 	Cut         int64 `json:"cut"`       // by us
 	Lost        int64 `json:"lost"`      // by the server
+	Told        int   `json:"told"`      // workers that know which server is killed
+	Killed      int64 `json:"killed"`    // connections that ended with that server
 	FailedTries int64 `json:"failed_tries"`
 	Received    int64 `json:"received"` // without the doubled
 	Missing     int64 `json:"missing"`  // -1 until Settle
@@ -103,6 +113,8 @@ func (c *counts) add(o *counts) {
 	c.Gaps += o.Gaps
 	c.Cut += o.Cut
 	c.Lost += o.Lost
+	c.Told += o.Told
+	c.Killed += o.Killed
 	c.FailedTries += o.FailedTries
 	c.Received += o.Received
 	c.Foreign += o.Foreign

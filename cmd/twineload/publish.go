@@ -1,12 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"fmt"
-	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"strconv"
@@ -22,6 +17,8 @@ type publishing struct {
 	key         string
 	runID       string
 	rooms       int
+	batch       int           // messages in a request, of different rooms
+	unkeyed     bool          // without idempotency keys
 	interval    time.Duration // between two messages of a room
 	count       int           // messages of each room
 	size        int           // bytes of a payload
@@ -30,24 +27,28 @@ type publishing struct {
 	start       time.Time     // of the run
 }
 
-// publisher posts messages, each room's one after the other so that their order is known, and different rooms' at the same
-// time.
+// publisher posts messages. Rooms that share a request are a lane. A lane's requests go out one after the other, so that
+// the order in each room is known, and those of different lanes at the same time.
 type publisher struct {
 	publishing
 	client *http.Client
 	slots  chan struct{}
+	lanes  int
+	down   []atomic.Int64 // by node, until when it is avoided, in nanoseconds of the clock
 
-	accepted, failed, retries atomic.Int64
-	held                      atomic.Int64 // posted after they were due, because the one before was not answered yet
+	accepted, failed, retries, requests atomic.Int64
+	held                                atomic.Int64 // requests after they were due, because the one before was not answered yet
 
 	mu     sync.Mutex
 	causes map[string]int64
 	answer *histogram // from the first try to 201
-	late   *histogram // from when a message was due to when this process was ready to post it, if nothing held it
-	logs   []roomLog
+	late   *histogram // from when a request was due to when this process was ready to post it, if nothing held it
+	logs   []laneLog
 }
 
 func newPublisher(p publishing) *publisher {
+	p.batch = max(p.batch, 1)
+	lanes := lanesOf(p.rooms, p.batch, len(p.nodes), p.cluster)
 	return &publisher{
 		publishing: p,
 		client: &http.Client{
@@ -61,31 +62,52 @@ func newPublisher(p publishing) *publisher {
 			},
 		},
 		slots:  make(chan struct{}, p.concurrency),
+		lanes:  lanes,
+		down:   make([]atomic.Int64, len(p.nodes)),
 		causes: make(map[string]int64),
 		answer: newHistogram(), late: newHistogram(),
-		logs: make([]roomLog, p.rooms),
+		logs: make([]laneLog, lanes),
 	}
+}
+
+// lanesOf returns how many lanes rooms are divided into, in turn. Without a cluster a lane's rooms have to be on one node.
+func lanesOf(rooms, batch, nodes int, cluster bool) int {
+	lanes := (rooms + batch - 1) / batch
+	if !cluster && batch > 1 {
+		lanes = (lanes + nodes - 1) / nodes * nodes
+	}
+	return min(lanes, rooms)
 }
 
 // run returns when all was published, or ctx ends.
 func (p *publisher) run(ctx context.Context) {
 	defer p.client.CloseIdleConnections()
 	began := time.Now()
-	var rooms sync.WaitGroup
-	for r := range p.rooms {
-		rooms.Go(func() {
-			// The rooms take turns.
-			p.room(ctx, r, began.Add(p.interval*time.Duration(r)/time.Duration(p.rooms)))
+	var lanes sync.WaitGroup
+	for l := range p.lanes {
+		lanes.Go(func() {
+			// The lanes take turns.
+			p.lane(ctx, l, began.Add(p.interval*time.Duration(l)/time.Duration(p.lanes)))
 		})
 	}
-	rooms.Wait()
+	lanes.Wait()
 }
 
-// room publishes to one room.
-func (p *publisher) room(ctx context.Context, room int, began time.Time) {
+// message is one that is on its way.
+type message struct {
+	room  int
+	start []byte // of each body, in front of its number
+	body  []byte // of a request, or of its part in one
+}
+
+// lane publishes to the rooms of one lane.
+func (p *publisher) lane(ctx context.Context, lane int, began time.Time) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var body []byte
+	var messages []message
+	for room := lane; room < p.rooms; room += p.lanes {
+		messages = append(messages, p.newMessage(room))
+	}
 	for n := range p.count {
 		due := began.Add(time.Duration(n) * p.interval)
 		wait := time.Until(due)
@@ -107,61 +129,68 @@ func (p *publisher) room(ctx context.Context, room int, began time.Time) {
 		case <-ctx.Done():
 			return
 		}
-		body = append(body[:0], `{"room_id":"load-`+p.runID+`-`+strconv.Itoa(room)+`","payload":`...)
-		body = appendPayload(body, stamp{uint32(n), room, due.Sub(p.start).Microseconds()}, p.size)
-		body = append(body, '}')
+		for i := range messages {
+			m := &messages[i]
+			m.body = p.appendMessage(m.body[:0], m, n, due)
+		}
 		sent := time.Now()
 		p.mu.Lock()
-		p.logs[room].Sent = append(p.logs[room].Sent, sent.Sub(p.start).Microseconds())
+		p.logs[lane].Sent = append(p.logs[lane].Sent, sent.Sub(p.start).Microseconds())
 		p.mu.Unlock()
-		err := p.publish(ctx, room, n, body)
+		refused := p.publish(ctx, lane, n, messages)
 		<-p.slots
-		if err != nil {
-			p.failed.Add(1)
-			p.mu.Lock()
-			p.logs[room].Failed = append(p.logs[room].Failed, uint32(n))
-			p.mu.Unlock()
-			continue
-		}
-		p.accepted.Add(1)
-		p.mu.Lock()
-		record(p.answer, time.Since(sent).Microseconds())
-		p.mu.Unlock()
+		p.done(lane, n, len(messages), refused, time.Since(sent))
 	}
 }
 
-const (
-	firstRetry = 100 * time.Millisecond
-	lastRetry  = 2 * time.Second
-)
+// newMessage prepares what all messages of a room have in common: much of the leader's time goes into their text.
+func (p *publisher) newMessage(room int) message {
+	m, name := message{room: room}, p.roomName(room)
+	switch {
+	case p.batch == 1:
+		m.start = []byte(`{"room_id":"` + name + `","payload":`)
+	case p.unkeyed:
+		m.start = []byte(`{"room":"` + name + `","data":`)
+	default:
+		m.start = []byte(`{"room":"` + name + `","id":"` + p.runID + "-" + strconv.Itoa(room) + "-")
+	}
+	return m
+}
 
-// publish tries until the message is accepted, cannot be, or takes too long.
-func (p *publisher) publish(ctx context.Context, room, n int, body []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, p.timeout)
-	defer cancel()
-	key := p.runID + "-" + strconv.Itoa(room) + "-" + strconv.Itoa(n)
-	delay := firstRetry
-	for try := 0; ; try++ {
-		// A cluster takes it anywhere; a node on its own has to be the room's.
-		target := room % len(p.nodes)
-		if p.cluster {
-			target = (room + n + try) % len(p.nodes)
+// appendMessage appends what is sent of a message, as the body of POST /api/twine or as an element of a batch.
+func (p *publisher) appendMessage(b []byte, m *message, n int, due time.Time) []byte {
+	b = append(b, m.start...)
+	if p.batch > 1 && !p.unkeyed {
+		b = append(strconv.AppendInt(b, int64(n), 10), `","data":`...)
+	}
+	return append(appendPayload(b, stamp{uint32(n), m.room, due.Sub(p.start).Microseconds()}, p.size), '}')
+}
+
+// batchOverhead is how many bytes of a request a message takes besides its payload, at the most.
+const batchOverhead = 120
+
+// The names need no escaping.
+func (p *publisher) roomName(room int) string { return "load-" + p.runID + "-" + strconv.Itoa(room) }
+
+func (p *publisher) idempotencyKey(room, n int) string {
+	return p.runID + "-" + strconv.Itoa(room) + "-" + strconv.Itoa(n)
+}
+
+// done takes down what became of a request.
+func (p *publisher) done(lane, n, messages int, refused []int, took time.Duration) {
+	p.accepted.Add(int64(messages - len(refused)))
+	p.failed.Add(int64(len(refused)))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(refused) < messages {
+		record(p.answer, took.Microseconds())
+	}
+	log := &p.logs[lane]
+	for _, room := range refused {
+		if log.Failed == nil {
+			log.Failed = make(map[int][]uint32)
 		}
-		retry, err := p.post(ctx, p.nodes[target].URL, key, body)
-		if err == nil {
-			return nil
-		}
-		p.note(err.Error())
-		if !retry {
-			return err
-		}
-		p.retries.Add(1)
-		select {
-		case <-time.After(delay/2 + rand.N(delay)):
-		case <-ctx.Done():
-			return errors.Join(err, ctx.Err())
-		}
-		delay = min(2*delay, lastRetry)
+		log.Failed[room] = append(log.Failed[room], uint32(n))
 	}
 }
 
@@ -172,55 +201,4 @@ func (p *publisher) note(cause string) {
 		cause = "others"
 	}
 	p.causes[cause]++
-}
-
-// post is one try. Its error's text is a cause of failure; retry says whether another try makes sense.
-func (p *publisher) post(ctx context.Context, url, key string, body []byte) (retry bool, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/api/twine", bytes.NewReader(body))
-	if err != nil {
-		return false, err
-	}
-	request.Header.Set("Authorization", p.key)
-	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("Idempotency-Key", key)
-	response, err := p.client.Do(request)
-	if err != nil {
-		return true, rootCause(err)
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(response.Body, 1<<10))
-	if err != nil {
-		return true, rootCause(err)
-	}
-	if response.StatusCode == http.StatusCreated {
-		return false, nil
-	}
-	retry = response.StatusCode >= 500 || response.StatusCode == http.StatusTooManyRequests
-	return retry, fmt.Errorf("HTTP %d: %.100s", response.StatusCode, text)
-}
-
-// rootCause strips what differs from one request to the next, such as addresses.
-func rootCause(err error) error {
-	for {
-		inner := errors.Unwrap(err)
-		if inner == nil {
-			return err
-		}
-		err = inner
-	}
-}
-
-// preflight publishes one message to a room that nobody is in, so that a wrong key is found at once and not after the
-// ramp.
-func (p *publisher) preflight(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	defer p.client.CloseIdleConnections()
-	for i, n := range p.nodes {
-		body := []byte(`{"room_id":"load-` + p.runID + `-preflight","payload":{}}`)
-		if _, err := p.post(ctx, n.URL, p.runID+"-preflight-"+strconv.Itoa(i), body); err != nil {
-			return fmt.Errorf("%s: %w", n.URL, err)
-		}
-	}
-	return nil
 }

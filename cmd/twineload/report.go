@@ -27,11 +27,13 @@ type result struct {
 
 	Cut       int64 `json:"cut"`
 	Lost      int64 `json:"lost"`
+	Killed    int64 `json:"lost_with_killed_server"`
 	Recovered int64 `json:"recovered"`
 	Anew      int64 `json:"not_recovered"`
 	Gaps      int64 `json:"gaps_told"`
 
 	Published  int64            `json:"published"`
+	Requests   int64            `json:"publish_requests"` // of up to Settings.Batch messages each
 	Refused    int64            `json:"publish_failed"`
 	Held       int64            `json:"publish_held"` // posted late because the room's message before was not answered yet
 	Retries    int64            `json:"publish_retries"`
@@ -52,7 +54,7 @@ type result struct {
 	PostLate latency `json:"publish_lateness"`
 	Lag      latency `json:"worker_lag"`
 
-	// Storm is about the connections that were cut.
+	// Storm is about the connections that were cut, or ended with the server that was killed.
 	Storm *storm `json:"storm,omitempty"`
 
 	Phases   []phase        `json:"phases"`
@@ -73,7 +75,7 @@ func (r *session) result(finals []*finalReport) (*result, error) {
 	s, c := r.settings, r.last.counts
 	out := &result{
 		Time: time.Now().UTC(), CPUs: runtime.NumCPU(), Settings: s, Users: s.Users, Away: s.Users - c.Connected,
-		Connects: c.Connects, Failures: make(map[string]int64), Cut: c.Cut, Lost: c.Lost, Recovered: c.Recovered, Anew: c.Anew, Gaps: c.Gaps,
+		Connects: c.Connects, Failures: make(map[string]int64), Cut: c.Cut, Lost: c.Lost, Killed: c.Killed, Recovered: c.Recovered, Anew: c.Anew, Gaps: c.Gaps,
 		Received: c.Received, Missing: max(c.Missing, 0), Foreign: c.Foreign, Phases: r.phases,
 	}
 	live, late, ready, back, lag := newHistogram(), newHistogram(), newHistogram(), newHistogram(), newHistogram()
@@ -98,11 +100,15 @@ func (r *session) result(finals []*finalReport) (*result, error) {
 			}
 		}
 	}
+	if !r.killed.IsZero() {
+		firstCut = r.killed.Sub(r.start).Microseconds()
+	}
 	if r.publisher == nil {
 		out.Nothing = 0
 	} else {
 		p := r.publisher
 		out.Published, out.Refused, out.Retries, out.Held = p.accepted.Load(), p.failed.Load(), p.retries.Load(), p.held.Load()
+		out.Requests = p.requests.Load()
 		out.Tries = p.causes
 		out.Answer, out.PostLate = summary(p.answer), summary(p.late)
 	}
@@ -182,16 +188,17 @@ func (out *result) print(to io.Writer) error {
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	line := func(name, format string, args ...any) { fmt.Fprintf(w, name+"\t"+format+"\n", args...) }
 	line("users", "%d, of them never subscribed %d, away in the end %d", out.Users, out.NeverReady, out.Away)
-	line("connects", "%d; cut %d, lost %d, came back with their session %d, without %d, told of a gap %d", out.Connects, out.Cut, out.Lost,
-		out.Recovered, out.Anew, out.Gaps)
+	line("connects", "%d; cut %d, with the killed server %d, lost %d, came back with their session %d, without %d, told of a gap %d", out.Connects, out.Cut,
+		out.Killed, out.Lost, out.Recovered, out.Anew, out.Gaps)
 	if out.Published > 0 || out.Refused > 0 {
-		line("published", "%d, not accepted %d, retries %d, held up by the one before %d", out.Published, out.Refused, out.Retries, out.Held)
+		line("published", "%d in %d requests of up to %d, not accepted %d; requests sent again %d, held up by the one before %d", out.Published,
+			out.Requests, out.Settings.Batch, out.Refused, out.Retries, out.Held)
 		line("deliveries", "%d expected, %d received; %d missing, %d doubled, %d out of order, %d unexpected", out.Expected, out.Received,
 			out.Missing, out.Doubled, out.OutOfOrder, out.Foreign)
 		line("users without a message", "%d", out.Nothing)
 	}
 	if s := out.Storm; s != nil {
-		line("after the first cut", "all back %.2f s, all caught up %.2f s", s.AllBack, s.AllCaught)
+		line(out.Settings.struck(), "all back %.2f s, all caught up %.2f s", s.AllBack, s.AllCaught)
 	}
 	fmt.Fprintln(w, "\nmilliseconds\tcount\tp50\tp99\tp99.9\tmax")
 	for _, h := range []struct {
@@ -205,9 +212,9 @@ func (out *result) print(to io.Writer) error {
 			fmt.Fprintf(w, "%s\t%d\t%.1f\t%.1f\t%.1f\t%.1f\n", h.name, h.Count, h.P50, h.P99, h.P999, h.Max)
 		}
 	}
-	fmt.Fprintln(w, "\nprocessors\tseconds\tmachine\ttool: leader\tworkers\tbusiest\tservers\tservers' work")
+	fmt.Fprintln(w, "\nprocessors\tseconds\tmachine\ttool: leader\tworkers\tbusiest\tservers\tredis\tservers' work")
 	for _, p := range out.Phases {
-		fmt.Fprintf(w, "%s\t%.1f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%s\n", p.Name, p.Seconds, p.Machine, p.Leader, p.Workers, p.Busiest, p.Servers, p.work())
+		fmt.Fprintf(w, "%s\t%.1f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%s\n", p.Name, p.Seconds, p.Machine, p.Leader, p.Workers, p.Busiest, p.Servers, p.Redis, p.work())
 	}
 	if out.KBUser > 0 {
 		fmt.Fprintf(w, "\nservers' memory\t%.1f KB a user, once all were there\n", out.KBUser)
@@ -228,6 +235,14 @@ func (out *result) print(to io.Writer) error {
 		fmt.Fprintln(to, "OK nothing failed, nothing was lost")
 	}
 	return nil
+}
+
+// struck says what the users had to come back from.
+func (s *settings) struck() string {
+	if s.KillAfter > 0 {
+		return "after the kill"
+	}
+	return "after the first cut"
 }
 
 // loaded reports whether the phase is one that is measured.

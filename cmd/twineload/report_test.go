@@ -31,14 +31,14 @@ func TestHistogramsOfWorkersAreMerged(t *testing.T) {
 }
 
 func TestResultSaysWhatIsWrong(t *testing.T) {
-	good := &result{CPUs: 2, Users: 3, Received: 5, Expected: 5, Published: 5, Phases: []phase{{Name: "ramp", Machine: 1, Busiest: 0.5, Seconds: 1}}}
+	good := &result{CPUs: 2, Settings: &settings{}, Users: 3, Received: 5, Expected: 5, Published: 5, Phases: []phase{{Name: "ramp", Machine: 1, Busiest: 0.5, Seconds: 1}}}
 	good.judge()
 	var out strings.Builder
 	if err := good.print(&out); err != nil || len(good.Broken)+len(good.Saturated) != 0 || !strings.Contains(out.String(), "OK") {
 		t.Errorf("%v %v %v\n%s", err, good.Broken, good.Saturated, &out)
 	}
 	bad := &result{
-		CPUs: 2, NeverReady: 1, Away: 1, Nothing: 1, Missing: 1, Doubled: 1, OutOfOrder: 1, Foreign: 1, Refused: 1, Anew: 1,
+		CPUs: 2, Settings: &settings{KillAfter: 1}, NeverReady: 1, Away: 1, Nothing: 1, Missing: 1, Doubled: 1, OutOfOrder: 1, Foreign: 1, Refused: 1, Anew: 1,
 		Failures: map[string]int64{"dial: connection refused": 4}, Lag: latency{P99: 60}, PostLate: latency{P99: 60},
 		Phases: []phase{{Name: "publish", Machine: 1.99, Busiest: 0.99}},
 	}

@@ -13,10 +13,11 @@ import (
 type session struct {
 	settings  *settings
 	progress  *progress
-	servers   *servers // nil unless --local
+	servers   *servers // nil unless --local or --cluster
 	crew      *crew
 	publisher *publisher // nil if nothing is published
 	start     time.Time
+	killed    time.Time // when --kill-after did it
 	last      status
 	phases    []phase
 }
@@ -31,6 +32,7 @@ type phase struct {
 	Busiest  float64 `json:"worker_cores_most"` // by the worker with the most
 	LagMax   float64 `json:"worker_lag_max_ms"`
 	Servers  float64 `json:"servers_cores,omitempty"`
+	Redis    float64 `json:"redis_cores,omitempty"`
 	ServerUS float64 `json:"-"` // microseconds of the servers
 	RSS      []int64 `json:"servers_rss,omitempty"`
 	Connects int64   `json:"connects"`
@@ -43,6 +45,7 @@ type snapshot struct {
 	machine time.Duration
 	leader  time.Duration
 	servers []usage
+	redis   time.Duration
 	status  status
 }
 
@@ -53,9 +56,9 @@ func run(ctx context.Context, s *settings, p *progress) (result *result, err err
 	defer p.end()
 	r := &session{settings: s, progress: p}
 	limit := s.Ramp + s.Hold + s.Publish + 3*(s.Settle+stretch) + s.PostTimeout
-	if s.Local > 0 {
-		p.say("building and starting %d servers", s.Local)
-		if r.servers, err = startServers(ctx, s.Local, s.Twined, s.ServerArg); err != nil {
+	if s.started() {
+		p.say("building and starting %d servers", s.servers())
+		if r.servers, err = startServers(ctx, s); err != nil {
 			return nil, err
 		}
 		defer func() {
@@ -74,16 +77,19 @@ func run(ctx context.Context, s *settings, p *progress) (result *result, err err
 	runID := strings.ToLower(rand.Text()[:10])
 	if s.Publish > 0 {
 		r.publisher = newPublisher(publishing{
-			nodes: s.nodes, cluster: s.Cluster, key: s.APIKey, runID: runID, rooms: s.Rooms,
+			nodes: s.nodes, cluster: s.clustered(), key: s.APIKey, runID: runID, rooms: s.Rooms, batch: s.Batch, unkeyed: !s.Keys,
 			interval: time.Duration(float64(time.Second) / s.Rate), count: s.messages(), size: s.Size,
 			concurrency: s.Publishers, timeout: s.PostTimeout, start: r.start,
 		})
 		if err := r.publisher.preflight(ctx); err != nil {
 			return nil, err
 		}
+		if s.Batch > 1 {
+			p.say("publishing up to %d messages, of different rooms, in each request to /v1/publish", s.Batch)
+		}
 	}
 	r.crew, err = startCrew(ctx, assignment{
-		Workers: s.Workers, Users: s.Users, Nodes: s.nodes, Cluster: s.Cluster, Rooms: s.Rooms, RunID: runID,
+		Workers: s.Workers, Users: s.Users, Nodes: s.nodes, Cluster: s.clustered(), Rooms: s.Rooms, RunID: runID,
 		Transport: s.Transport, Cookie: s.Cookie, Sources: s.sources, Start: r.start, Ramp: s.Ramp, Parallel: s.Parallel,
 		Backoff: s.Backoff, Deadline: time.Now().Add(limit),
 	})
@@ -146,12 +152,20 @@ func (r *session) phased(ctx context.Context) error {
 func (r *session) publishing(ctx context.Context, published <-chan struct{}) error {
 	s := r.settings
 	began := time.Now()
-	cut := s.Cut == 0
+	cut, told := s.Cut == 0, s.KillAfter == 0
 	var failed error
-	err := r.phase(ctx, "publish", s.Publish+s.PostTimeout+stretch, func(status) bool {
+	err := r.phase(ctx, "publish", s.Publish+s.PostTimeout+stretch, func(c status) bool {
 		if !cut && time.Since(began) >= s.CutAfter {
 			cut = true
 			failed = r.crew.order(order{Cut: &cutOrder{Share: s.Cut, Node: s.CutNode, Within: s.CutWithin}})
+		}
+		if !told && time.Since(began) >= s.KillAfter {
+			told = true
+			failed = errors.Join(failed, r.crew.order(order{Kill: &killOrder{s.KillNode}}))
+		}
+		if told && s.KillAfter > 0 && r.killed.IsZero() && c.Told == s.Workers {
+			r.killed = time.Now()
+			r.servers.processes[s.KillNode].kill()
 		}
 		select {
 		case <-published:
@@ -165,10 +179,13 @@ func (r *session) publishing(ctx context.Context, published <-chan struct{}) err
 	}
 	select {
 	case <-published:
-		return nil
 	default:
 		return errors.New("the publisher did not end")
 	}
+	if s.KillAfter > 0 && r.killed.IsZero() {
+		return errors.New("--kill-after: publishing ended before the server was killed; publish for longer")
+	}
+	return nil
 }
 
 // phase waits until done, or for as long as the limit, and notes what that time cost.
@@ -207,7 +224,7 @@ func (r *session) phase(ctx context.Context, name string, limit time.Duration, d
 }
 
 func (r *session) snapshot() (s snapshot, err error) {
-	s = snapshot{at: time.Now(), machine: machineBusy(), leader: ownCPU(), servers: r.servers.usage()}
+	s = snapshot{at: time.Now(), machine: machineBusy(), leader: ownCPU(), servers: r.servers.usage(), redis: r.servers.redisCPU()}
 	s.status, err = r.crew.status()
 	return s, err
 }
@@ -228,9 +245,10 @@ func compare(name string, from, to snapshot, lag time.Duration) phase {
 	}
 	var spent time.Duration
 	for i := range to.servers {
-		spent += to.servers[i].CPU - from.servers[i].CPU
+		spent += max(to.servers[i].CPU-from.servers[i].CPU, 0) // one that was killed meanwhile has nothing to show
 		p.RSS = append(p.RSS, to.servers[i].RSS)
 	}
+	p.Redis = cores(to.redis - from.redis)
 	p.Servers, p.ServerUS = cores(spent), float64(spent.Microseconds())
 	return p
 }

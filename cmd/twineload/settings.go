@@ -16,15 +16,19 @@ import (
 
 // settings are the command line.
 type settings struct {
-	URL    []string `placeholder:"URL" help:"Server, such as http://10.0.0.5:3005; repeatable. Without --cluster they know nothing of each other, and each room is on one of them." json:"url,omitempty"`
-	APIKey string   `name:"api-key" env:"TWINE_API_KEY" placeholder:"KEY" help:"Key to publish with." json:"-"`
+	URL       []string `placeholder:"URL" help:"Server, such as http://10.0.0.5:3005; repeatable. Without --clustered they know nothing of each other, and each room is on one of them." json:"url,omitempty"`
+	Clustered bool     `help:"The servers at --url are a cluster: any takes any user and any message." json:"clustered,omitempty"`
+	APIKey    string   `name:"api-key" env:"TWINE_API_KEY" placeholder:"KEY" help:"Key to publish with." json:"-"`
 
 	Local     int      `placeholder:"N" help:"Start N servers on this machine instead, with data folders of their own, and end them afterwards." json:"local,omitempty"`
-	Twined    string   `placeholder:"FILE" help:"Program that --local starts. Default: built from this module." json:"-"`
-	ServerArg []string `sep:"none" placeholder:"ARG" help:"Argument for the servers that --local starts; repeatable." json:"server_args,omitempty"`
-	Keep      bool     `help:"Keep the folder of --local, with data and logs." json:"-"`
+	Cluster   int      `placeholder:"N" help:"Start N servers that are a cluster, over a redis-server that is started too, and end all of them afterwards." json:"cluster,omitempty"`
+	Twined    string   `placeholder:"FILE" help:"Program that --local and --cluster start. Default: built from this module." json:"-"`
+	ServerArg []string `sep:"none" placeholder:"ARG" help:"Argument for the servers that --local and --cluster start; repeatable." json:"server_args,omitempty"`
+	Redis     string   `name:"redis-server" default:"redis-server" placeholder:"FILE" help:"Program that --cluster starts." json:"-"`
+	RedisArg  []string `sep:"none" placeholder:"ARG" help:"Argument for redis-server, which keeps nothing on disk otherwise; repeatable." json:"redis_args,omitempty"`
+	Keep      bool     `help:"Keep the folder of --local or --cluster, with data and logs." json:"-"`
 
-	Preset string  `enum:",phase-one,phase-two,storm" default:"" help:"A load of the case study: phase-one (96,000 idle users), phase-two (40,800 users, a message a second to each), storm (19,000 users lose their connections within a second). Other flags override its parts." json:"preset,omitempty"`
+	Preset string  `enum:",phase-one,phase-two,storm,node-kill" default:"" help:"A load of the case study: phase-one (96,000 idle users on 6 servers), phase-two (40,800 users with a room each, a message a second to each, on a cluster of 3), storm (19,000 users of one server lose their connections within a second), node-kill (one server of a cluster of 3 is killed under 15,000 users). Other flags override its parts." json:"preset,omitempty"`
 	Scale  float64 `default:"1" help:"Shrinks a preset's users and times." json:"scale"`
 
 	Users     int           `default:"1000" help:"Users." json:"users"`
@@ -41,16 +45,19 @@ type settings struct {
 	CutAfter  time.Duration `default:"0s" help:"When the first is cut, after the start of publishing." json:"cut_after_ns"`
 	CutWithin time.Duration `default:"1s" help:"Time in which they are cut, evenly." json:"cut_within_ns"`
 	CutNode   int           `default:"-1" placeholder:"K" help:"Cut only users of the K-th server, from 0. -1 means all." json:"cut_node"`
+	KillAfter time.Duration `default:"0s" help:"When one server of --cluster is killed (SIGKILL), after the start of publishing. It stays away. 0 means never." json:"kill_after_ns"`
+	KillNode  int           `default:"0" placeholder:"K" help:"Which one, from 0." json:"kill_node"`
 
 	Transport string        `enum:"websocket,polling,mixed" default:"websocket" help:"websocket, polling, or mixed: half of each." json:"transport"`
 	Cookie    bool          `default:"true" negatable:"" help:"Get /set-cookie before the first connect." json:"cookie"`
 	Backoff   time.Duration `default:"1s" help:"Mean delay before a client's first attempt to come back. Stock clients have 1s." json:"backoff_ns"`
-	Cluster   bool          `help:"The servers are a cluster: any takes any user and any message." json:"cluster"`
 
 	Workers     int           `default:"0" help:"Worker processes. 0 means as many as the limit of open files asks for." json:"workers"`
 	Sources     int           `default:"0" help:"Use 127.0.0.1 to 127.0.0.N as own addresses, each with its own ports. 0 means one for every worker if the servers are on this machine." json:"sources"`
 	Source      []string      `placeholder:"IP" help:"Own address to connect from; repeatable. For servers elsewhere." json:"source,omitempty"`
 	Publishers  int           `default:"64" help:"Publish requests under way at the most." json:"publishers"`
+	Batch       int           `default:"0" help:"Messages in a publish request, of different rooms, up to 1,000. 1 means POST /api/twine for each; more mean POST /v1/publish; 0 means 1 up to 1,000 messages a second, and more beyond." json:"batch"`
+	Keys        bool          `default:"true" negatable:"" help:"Give each message an idempotency key, which the servers remember, so that it can be sent again. --no-keys: one whose request broke counts as failed." json:"idempotency_keys"`
 	PostTimeout time.Duration `name:"publish-timeout" default:"30s" help:"How long a message is tried again before it counts as failed." json:"publish_timeout_ns"`
 	Settle      time.Duration `default:"30s" help:"How long to wait for users and messages that are late." json:"settle_ns"`
 
@@ -64,9 +71,12 @@ type settings struct {
 const (
 	maxUsers     = 1_000_000
 	maxRooms     = 100_000
-	maxMessages  = 2_000_000 // of all rooms together; they are kept in memory
-	maxRate      = 20_000    // messages a second of all rooms together
-	maxSize      = 60_000    // bytes
+	maxMessages  = 50_000_000 // of all rooms together
+	maxRequests  = 2_000_000  // to publish; when each was sent is kept in memory
+	maxRate      = 100_000    // messages a second of all rooms together
+	maxBatch     = 1000       // as much as /v1/publish takes
+	maxBatchSize = 900_000    // bytes, of the 1 MB that it takes
+	maxSize      = 60_000     // bytes
 	maxTime      = 24 * time.Hour
 	maxNodes     = 100
 	maxWorkers   = 64
@@ -94,12 +104,18 @@ func preset(name string, scale float64) map[string]string {
 		}
 	case "phase-two":
 		return map[string]string{
-			"local": "3", "users": users(40_800), "ramp": times(4*time.Minute, 5*time.Second), "publish": times(5*time.Minute, 10*time.Second),
+			"cluster": "3", "users": users(40_800), "rooms": users(40_800), "ramp": times(4*time.Minute, 5*time.Second),
+			"publish": times(5*time.Minute, 10*time.Second), "keys": "false",
 		}
 	case "storm":
 		return map[string]string{
 			"local": "1", "users": users(19_000), "ramp": times(2*time.Minute, 5*time.Second), "publish": times(time.Minute, 30*time.Second),
 			"cut": "1", "cut-after": "10s", "cut-within": "1s", "cut-node": "0",
+		}
+	case "node-kill":
+		return map[string]string{
+			"cluster": "3", "users": users(15_000), "ramp": times(90*time.Second, 5*time.Second), "publish": times(time.Minute, 30*time.Second),
+			"kill-after": "10s", "kill-node": "0",
 		}
 	}
 	return nil
@@ -120,8 +136,9 @@ func parseSettings(args []string, stdout io.Writer) (*settings, error) {
 	}
 	if s.Preset != "" {
 		values := preset(s.Preset, s.Scale)
-		if len(s.URL) > 0 {
+		if len(s.URL) > 0 || s.Local > 0 || s.Cluster > 0 {
 			delete(values, "local")
+			delete(values, "cluster")
 		}
 		if s, err = parseFlags(args, stdout, values); err != nil {
 			return nil, err
@@ -171,6 +188,9 @@ func (s *settings) messages() int {
 	return int(span.Seconds()*s.Rate + 1e-6)
 }
 
+// lanes returns how many requests it takes to publish once to each room.
+func (s *settings) lanes() int { return lanesOf(s.Rooms, s.Batch, s.servers(), s.clustered()) }
+
 // complete checks the settings and fills in what was left open.
 func (s *settings) complete() error {
 	if err := s.checkBounds(); err != nil {
@@ -179,6 +199,7 @@ func (s *settings) complete() error {
 	if s.Rooms == 0 {
 		s.Rooms = min(max(s.Users/usersPerRoom, s.servers()), s.Users)
 	}
+	s.chooseBatch()
 	if err := s.checkRooms(); err != nil {
 		return err
 	}
@@ -188,14 +209,34 @@ func (s *settings) complete() error {
 	return s.divide()
 }
 
-func (s *settings) servers() int { return s.Local + len(s.URL) }
+func (s *settings) servers() int { return s.Local + s.Cluster + len(s.URL) }
+
+// started says whether the tool starts the servers itself.
+func (s *settings) started() bool { return s.Local+s.Cluster > 0 }
+
+// clustered says whether any server takes any user and any message.
+func (s *settings) clustered() bool { return s.Clustered || s.Cluster > 0 }
+
+// requestRate is how many publish requests a second net/http makes without getting in the way of the workers.
+const requestRate = 100
+
+// chooseBatch sets how many messages go into a request. Above 1,000 a second they are bundled.
+func (s *settings) chooseBatch() {
+	if s.Batch > 0 {
+		return
+	}
+	s.Batch = 1
+	if perSecond := s.Rate * float64(s.Rooms); perSecond > 1000 && perSecond <= maxRate {
+		s.Batch = min(int(math.Ceil(perSecond/requestRate)), s.Rooms, maxBatch, max(maxBatchSize/(s.Size+batchOverhead), 1))
+	}
+}
 
 func (s *settings) checkBounds() error {
 	for _, c := range []struct {
 		flag           string
 		value, low, up int
 	}{
-		{"users", s.Users, 1, maxUsers}, {"rooms", s.Rooms, 0, maxRooms}, {"local", s.Local, 0, maxNodes},
+		{"users", s.Users, 1, maxUsers}, {"rooms", s.Rooms, 0, maxRooms}, {"local", s.Local, 0, maxNodes}, {"cluster", s.Cluster, 0, maxNodes}, {"batch", s.Batch, 0, maxBatch},
 		{"parallel", s.Parallel, 1, 100_000}, {"size", s.Size, 0, maxSize}, {"workers", s.Workers, 0, maxWorkers},
 		{"sources", s.Sources, 0, maxSources}, {"publishers", s.Publishers, 1, 10_000},
 	} {
@@ -207,7 +248,7 @@ func (s *settings) checkBounds() error {
 		flag  string
 		value time.Duration
 	}{
-		{"ramp", s.Ramp}, {"hold", s.Hold}, {"publish", s.Publish}, {"cut-after", s.CutAfter}, {"cut-within", s.CutWithin},
+		{"ramp", s.Ramp}, {"hold", s.Hold}, {"publish", s.Publish}, {"cut-after", s.CutAfter}, {"cut-within", s.CutWithin}, {"kill-after", s.KillAfter},
 		{"settle", s.Settle}, {"backoff", s.Backoff}, {"publish-timeout", s.PostTimeout},
 	} {
 		if c.value < 0 || c.value > maxTime {
@@ -216,13 +257,23 @@ func (s *settings) checkBounds() error {
 	}
 	switch {
 	case s.servers() == 0:
-		return errors.New("say where the load goes: --url URL, or --local N to start servers on this machine")
-	case s.Local > 0 && len(s.URL) > 0:
-		return errors.New("--local and --url exclude each other")
+		return errors.New("say where the load goes: --url URL, or --local N or --cluster N to start servers on this machine")
+	case s.Local > 0 && len(s.URL) > 0, s.Cluster > 0 && len(s.URL) > 0, s.Local > 0 && s.Cluster > 0:
+		return errors.New("--local, --cluster and --url exclude each other")
+	case s.Clustered && len(s.URL) == 0:
+		return errors.New("--clustered goes with --url")
 	case len(s.URL) > maxNodes:
 		return fmt.Errorf("--url: more than %d", maxNodes)
 	case len(s.URL) > 0 && (s.Twined != "" || len(s.ServerArg) > 0 || s.Keep):
-		return errors.New("--twined, --server-arg and --keep go with --local")
+		return errors.New("--twined, --server-arg and --keep go with --local and --cluster")
+	case len(s.RedisArg) > 0 && s.Cluster == 0:
+		return errors.New("--redis-arg goes with --cluster")
+	case s.KillAfter > 0 && s.Cluster < 2:
+		return errors.New("--kill-after goes with --cluster of 2 or more")
+	case s.KillAfter > 0 && s.KillAfter > s.Publish:
+		return fmt.Errorf("--kill-after: publishing ends after %s", s.Publish)
+	case s.KillNode < 0 || (s.KillAfter > 0 && s.KillNode >= s.Cluster):
+		return fmt.Errorf("--kill-node: there is no server %d; they are numbered 0 to %d", s.KillNode, s.Cluster-1)
 	case s.Ramp+s.Hold+s.Publish+s.Settle > maxTime:
 		return fmt.Errorf("the phases take more than %s together", maxTime)
 	case s.Backoff == 0 || s.PostTimeout == 0:
@@ -247,7 +298,7 @@ func (s *settings) checkRooms() error {
 	switch perSecond := s.Rate * float64(s.Rooms); {
 	case s.Rooms > s.Users:
 		return fmt.Errorf("--rooms: %d rooms are more than %d users", s.Rooms, s.Users)
-	case !s.Cluster && s.Rooms < s.servers():
+	case !s.clustered() && s.Rooms < s.servers():
 		return fmt.Errorf("--rooms: %d rooms leave some of %d servers without users", s.Rooms, s.servers())
 	case s.Publish == 0:
 		return nil
@@ -257,6 +308,10 @@ func (s *settings) checkRooms() error {
 		return fmt.Errorf("--publish: at %v messages a second there is none in %s", s.Rate, s.Publish)
 	case s.messages()*s.Rooms > maxMessages:
 		return fmt.Errorf("--publish: %d messages are more than this tool keeps account of (%d)", s.messages()*s.Rooms, maxMessages)
+	case s.messages()*s.lanes() > maxRequests:
+		return fmt.Errorf("--publish: %d requests are more than this tool keeps account of (%d); put more messages into one with --batch", s.messages()*s.lanes(), maxRequests)
+	case s.Batch > 1 && s.Batch*(s.Size+batchOverhead) > maxBatchSize:
+		return fmt.Errorf("--batch: %d messages of %d bytes are more than a request may have (1 MB)", s.Batch, s.Size)
 	}
 	return nil
 }
@@ -325,7 +380,11 @@ func (s *settings) divide() error {
 	}
 	perProcess := max(limit-spareFiles, 1)
 	// Rooms are on one server each, so the servers' shares may differ by a room or so.
-	perServer := s.files((s.Users + s.servers() - 1) / s.servers())
+	serving := s.servers()
+	if s.KillAfter > 0 {
+		serving--
+	}
+	perServer := s.files((s.Users + serving - 1) / serving)
 	least := (s.files(s.Users) + perProcess - 1) / perProcess
 	if s.Workers == 0 {
 		s.Workers = least
@@ -336,8 +395,8 @@ func (s *settings) divide() error {
 		return fmt.Errorf("--workers: %d are too few: a process may open %d files, and %d users need %d", s.Workers, limit, s.Users, least)
 	case s.Workers > maxWorkers:
 		return fmt.Errorf("--users: %d users need more than %d workers", s.Users, maxWorkers)
-	case s.Local > 0 && perServer > perProcess:
-		return fmt.Errorf("--local: %d are too few: a process may open %d files, and each would hold %d connections", s.Local, limit, perServer)
+	case s.started() && perServer > perProcess:
+		return fmt.Errorf("--local or --cluster: %d are too few: a process may open %d files, and each would hold %d connections", serving, limit, perServer)
 	}
 	for _, text := range s.Source {
 		addr, err := netip.ParseAddr(text)

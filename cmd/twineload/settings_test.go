@@ -22,8 +22,18 @@ func TestPresets(t *testing.T) {
 		t.Errorf("%+v", one)
 	}
 	two := parse(t, "--preset phase-two --scale 0.1 --publish 20s")
-	if two.Users != 4080 || two.Rooms != 40 || two.Publish != 20*time.Second || two.Ramp != 24*time.Second || two.messages() != 20 {
+	if two.Users != 4080 || two.Rooms != 4080 || two.Cluster != 3 || two.Keys || two.Batch != 41 || two.lanes() != 100 || two.Publish != 20*time.Second || two.Ramp != 24*time.Second || two.messages() != 20 {
 		t.Errorf("%+v", two)
+	}
+	if full := parse(t, "--preset phase-two"); full.Users != 40_800 || full.Batch != 408 || full.messages() != 300 || !full.clustered() {
+		t.Errorf("%+v", full)
+	}
+	kill := parse(t, "--preset node-kill")
+	if kill.Users != 15_000 || kill.Cluster != 3 || kill.KillAfter != 10*time.Second || kill.KillNode != 0 || kill.Batch != 1 {
+		t.Errorf("%+v", kill)
+	}
+	if own := parse(t, "--preset phase-one --cluster 7"); own.Local != 0 || own.Cluster != 7 {
+		t.Errorf("%+v", own)
 	}
 	storm := parse(t, "--preset storm --scale 0.01 --url http://127.0.0.1:3005/ --api-key k")
 	if storm.Users != 190 || storm.Local != 0 || storm.Cut != 1 || storm.CutNode != 0 || storm.nodes[0] != (node{"http://127.0.0.1:3005", "127.0.0.1:3005", "127.0.0.1:3005"}) {
@@ -78,6 +88,15 @@ func TestPlacement(t *testing.T) {
 	if len(nodes) != 3 {
 		t.Errorf("the users of a room are on %d nodes", len(nodes))
 	}
+	alike := cluster
+	alike.Rooms = alike.Users
+	each := map[int]int{}
+	for u := range alike.Users {
+		each[alike.nodeOf(u)]++
+	}
+	if each[0] != 34 || each[1] != 33 || each[2] != 33 {
+		t.Errorf("users with rooms of their own are on %v", each)
+	}
 }
 
 func TestNonsenseIsRefused(t *testing.T) {
@@ -99,7 +118,16 @@ func TestNonsenseIsRefused(t *testing.T) {
 		url + "--rate NaN":                                 "--rate",
 		url + "--rate 30000":                               "--rate",
 		url + "--rate 0.01":                                "there is none",
-		url + "--rate 100 --rooms 100 --publish 1h":        "keeps account",
+		url + "--rate 100 --rooms 1000 --publish 1h":       "keeps account",
+		url + "--rate 1 --rooms 1000 --publish 1h":         "with --batch",
+		url + "--batch 1001":                               "--batch",
+		url + "--batch 200 --size 6000":                    "more than a request may have",
+		url + "--redis-arg x":                              "goes with --cluster",
+		url + "--kill-after 1s":                            "goes with --cluster",
+		"--clustered --local 1":                            "goes with --url",
+		"--cluster 2 --local 1":                            "exclude each other",
+		"--cluster 3 --kill-after 11s":                     "publishing ends",
+		"--cluster 3 --kill-after 1s --kill-node 3":        "no server 3",
 		url + "--size 100000":                              "--size",
 		url + "--ramp -1s":                                 "--ramp",
 		url + "--hold 23h --ramp 2h":                       "more than 24h",

@@ -25,7 +25,9 @@ func appendPayload(b []byte, s stamp, size int) []byte {
 	const end = `,"p":""}`
 	if short := size - (len(b) - start); short > len("}") {
 		b = append(b, `,"p":"`...)
-		b = append(b, bytes.Repeat([]byte("x"), max(short-len(end), 0))...)
+		for range max(short-len(end), 0) {
+			b = append(b, 'x')
+		}
 		return append(b, `"}`...)
 	}
 	return append(b, '}')
@@ -125,12 +127,21 @@ func (t *tally) add(n uint32) (fresh bool) {
 // maxHoles bounds a user's memory.
 const maxHoles = 100_000
 
-// roomLog is what was published to a room.
-type roomLog struct {
+// laneLog is what was published to the rooms of a lane, each of which got its message with the same request.
+type laneLog struct {
 	// Sent holds for each message, by number, when it was first sent, in microseconds after the run's start.
 	Sent []int64 `json:"sent"`
-	// Failed are the numbers of those that were never accepted. They may have arrived all the same.
-	Failed []uint32 `json:"failed,omitempty"`
+	// Failed are by room the numbers of those that were never accepted. They may have arrived all the same.
+	Failed map[int][]uint32 `json:"failed,omitempty"`
+}
+
+// room returns what was published to one room of the lane.
+func (l *laneLog) room(room int) *roomLog { return &roomLog{l.Sent, l.Failed[room]} }
+
+// roomLog is what was published to a room, as in laneLog.
+type roomLog struct {
+	Sent   []int64
+	Failed []uint32
 }
 
 // missing returns how many of the room's messages a user that subscribed at a certain time still lacks.

@@ -39,7 +39,8 @@ type worker struct {
 	counts counts
 	causes map[string]int64
 	load   load
-	rooms  []roomLog // once settling
+	lanes  []laneLog // once settling
+	killed int       // the server that is killed, -1 for none
 
 	live, late, ready, back, lag     *histogram
 	firstCut, lastJoined, lastCaught int64
@@ -53,6 +54,7 @@ type user struct {
 	subscribed int64 // when it was first told so
 	lost       int64 // when it last lost its connection
 	waiting    bool  // for roomJoined
+	moves      uint8 // how often it went to another server of a cluster
 	session    int32 // counts connections
 }
 
@@ -108,7 +110,7 @@ func work(ctx context.Context, in io.Reader, out io.Writer) error {
 
 func newWorker(a assignment) (*worker, error) {
 	w := &worker{
-		assignment: a, out: make(chan update, 64), users: make([]user, a.share()), causes: make(map[string]int64),
+		killed: -1, assignment: a, out: make(chan update, 64), users: make([]user, a.share()), causes: make(map[string]int64),
 		live: newHistogram(), late: newHistogram(), ready: newHistogram(), back: newHistogram(), lag: newHistogram(),
 	}
 	w.counts.Missing = -1
@@ -141,12 +143,20 @@ func newWorker(a assignment) (*worker, error) {
 // now returns microseconds since the start of the run.
 func (w *worker) now() int64 { return time.Since(w.Start).Microseconds() }
 
-func (w *worker) place(i, failed int) sioclient.Place {
-	u := w.user(i)
-	n := w.nodeOf(u)
+// at returns the server that one of the worker's users is at, or goes to.
+func (w *worker) at(i int) int {
+	return (w.nodeOf(w.user(i)) + int(w.users[i].moves)) % len(w.nodes)
+}
+
+// moveOn sends a user whose server has failed it to another, as a load balancer would.
+func (w *worker) moveOn(i int) {
 	if w.Cluster {
-		n = (n + failed) % len(w.nodes) // a load balancer would send it elsewhere too
+		w.users[i].moves++
 	}
+}
+
+func (w *worker) place(i, _ int) sioclient.Place {
+	u, n := w.user(i), w.at(i)
 	p := sioclient.Place{Addr: w.nodes[n], Host: w.Nodes[n].Host, Polling: w.polling(u)}
 	if len(w.sources) > 0 {
 		p.Source = w.sources[u%len(w.sources)]
@@ -270,17 +280,25 @@ func (w *worker) Event(i int, data []byte) {
 }
 
 // Failed implements sioclient.Watcher.
-func (w *worker) Failed(_ int, err *sioclient.ConnectError) {
+func (w *worker) Failed(i int, err *sioclient.ConnectError) {
 	w.counts.FailedTries++
-	w.fail(err.Error())
+	if w.at(i) != w.killed {
+		w.fail(err.Error())
+	}
+	w.moveOn(i)
 }
 
 // Lost implements sioclient.Watcher.
 func (w *worker) Lost(i int, err error) {
 	w.counts.Connected--
-	w.counts.Lost++
 	w.users[i].lost = w.now()
-	w.fail("lost: " + err.Error())
+	if w.at(i) == w.killed {
+		w.counts.Killed++
+	} else {
+		w.counts.Lost++
+		w.fail("lost: " + err.Error())
+	}
+	w.moveOn(i)
 }
 
 func (w *worker) fail(cause string) {
@@ -294,8 +312,11 @@ func (w *worker) obey(o order) {
 	switch {
 	case o.Cut != nil:
 		w.cutMany(*o.Cut)
+	case o.Kill != nil:
+		w.killed = o.Kill.Node
+		w.counts.Told = 1
 	case o.Settle != nil:
-		w.rooms = o.Settle
+		w.lanes = o.Settle
 	case o.Finish:
 		u := w.update()
 		u.Final = w.final()
@@ -306,7 +327,7 @@ func (w *worker) obey(o order) {
 func (w *worker) cutMany(o cutOrder) {
 	var chosen []int
 	for i := range w.users {
-		if w.fleet.Connected(i) && (o.Node < 0 || w.nodeOf(w.user(i)) == o.Node) {
+		if w.fleet.Connected(i) && (o.Node < 0 || w.at(i) == o.Node) {
 			chosen = append(chosen, i)
 		}
 	}
@@ -336,7 +357,7 @@ func (w *worker) report() {
 
 func (w *worker) update() update {
 	w.counts.Started = w.started
-	if w.rooms != nil {
+	if w.lanes != nil {
 		w.counts.Missing = 0
 		for i := range w.users {
 			w.counts.Missing += w.missing(i)
@@ -354,7 +375,8 @@ func (w *worker) missing(i int) int64 {
 	if u.subscribed == 0 {
 		return 0
 	}
-	return int64(u.tally.missing(&w.rooms[w.room(w.user(i))], u.subscribed))
+	room := w.room(w.user(i))
+	return int64(u.tally.missing(w.lanes[room%len(w.lanes)].room(room), u.subscribed))
 }
 
 func (w *worker) final() *finalReport {
@@ -365,7 +387,7 @@ func (w *worker) final() *finalReport {
 	for i := range w.users {
 		u := &w.users[i]
 		r.Expected += int64(u.received)
-		if w.rooms != nil {
+		if w.lanes != nil {
 			r.Expected += w.missing(i)
 		}
 		r.Doubled += int64(u.doubled)

@@ -281,6 +281,12 @@ func (f *Fleet) send(c *client, packet string) error {
 	return f.write(&c.links[main], clientFrame(opText, packet))
 }
 
+// text implements peer.
+func (f *Fleet) text(c *conn, data []byte) error { return c.packet(f, data) }
+
+// upgraded implements peer. The server speaks first.
+func (f *Fleet) upgraded(*conn) error { return nil }
+
 // opened implements peer.
 func (f *Fleet) opened(cn *conn, handshake []byte) error {
 	c := &f.clients[cn.index]

@@ -32,9 +32,12 @@ const (
 	nonceAnswer = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 )
 
-// upgradeRequest opens an Engine.IO session over WebSocket alone.
-func upgradeRequest(host, path string, header map[string]string) []byte {
-	b := beginUpgrade(host, path)
+// upgradeRequest opens a session over WebSocket alone.
+func upgradeRequest(opts *Options) []byte {
+	b, header := beginUpgrade(opts.Addr, opts.Path), opts.Header
+	if opts.Dialect == Centrifuge {
+		b = beginWebSocket(opts.Addr, opts.Path)
+	}
 	for name, value := range header {
 		b = append(b, name+": "+value+"\r\n"...)
 	}
@@ -43,8 +46,12 @@ func upgradeRequest(host, path string, header map[string]string) []byte {
 
 // beginUpgrade returns the request without its end, so that header lines may follow.
 func beginUpgrade(host, path string) []byte {
-	return fmt.Appendf(nil, "GET %s?EIO=4&transport=websocket HTTP/1.1\r\nHost: %s\r\n"+
-		"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "+nonce+"\r\n", path, host)
+	return beginWebSocket(host, path+"?EIO=4&transport=websocket")
+}
+
+func beginWebSocket(host, target string) []byte {
+	return fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\n"+
+		"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "+nonce+"\r\n", target, host)
 }
 
 // Packets that a client sends, framed.
@@ -57,6 +64,10 @@ var errServerClosed = errors.New("the server closed the connection")
 
 // peer is what a connection needs of the loop. The data is borrowed.
 type peer interface {
+	// text handles a text frame: for Socket.IO with conn.packet, for Centrifuge with conn.replies.
+	text(c *conn, data []byte) error
+	// upgraded is called when the WebSocket is open.
+	upgraded(c *conn) error
 	opened(c *conn, handshake []byte) error // to be answered with CONNECT
 	ping(c *conn) error                     // to be answered with a pong
 	joined(c *conn, data []byte) error
@@ -75,6 +86,9 @@ func (c *conn) receive(p peer, b []byte) (used int, err error) {
 		}
 		c.phase = opening
 		used = end + 4
+		if err := p.upgraded(c); err != nil {
+			return used, err
+		}
 	}
 	for used < len(b) {
 		f, size, err := nextFrame(b[used:])
@@ -100,7 +114,7 @@ func checkUpgrade(response []byte) error {
 func (c *conn) frame(p peer, f frame) error {
 	switch f.op {
 	case opText:
-		return c.packet(p, f.payload)
+		return p.text(c, f.payload)
 	case opPing, opPong:
 		return nil // neither Engine.IO nor the servers under load use them
 	case opClose:

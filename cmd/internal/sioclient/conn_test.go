@@ -16,6 +16,8 @@ func (r *recorder) add(what string, data []byte) error {
 	return nil
 }
 
+func (r *recorder) text(c *conn, data []byte) error        { return c.packet(r, data) }
+func (r *recorder) upgraded(*conn) error                   { return nil }
 func (r *recorder) opened(_ *conn, handshake []byte) error { return r.add("opened ", handshake) }
 func (r *recorder) ping(*conn) error                       { return r.add("ping", nil) }
 func (r *recorder) joined(_ *conn, data []byte) error      { return r.add("joined ", data) }

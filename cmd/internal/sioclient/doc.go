@@ -6,6 +6,8 @@
 // of its clients fetches a cookie, speaks WebSocket or long polling, and comes back after a loss with its session and
 // offset, as a stock client does.
 //
+// A Swarm also speaks to a server of centrifugal/centrifuge (see [Dialect]), so that the same work can be measured there.
+//
 // Both speak just enough of the protocols for that: HTTP without TLS over IPv4, WebSocket without fragments or
 // compression, the main namespace, events without binary attachments, no upgrade from polling to WebSocket. The package
 // runs on Linux.

@@ -43,7 +43,7 @@ func newLoop(s *Swarm) (*loop, error) {
 		swarm:   s,
 		epoll:   epoll,
 		addr:    unix.SockaddrInet4{Addr: addr.Addr().As4(), Port: int(addr.Port())},
-		request: upgradeRequest(s.opts.Addr, s.opts.Path, s.opts.Header),
+		request: upgradeRequest(&s.opts),
 		conns:   make([]conn, s.opts.Connections),
 		buf:     make([]byte, bufferSize),
 	}, nil
@@ -222,11 +222,32 @@ func (l *loop) send(c *conn, b []byte) error {
 	return nil
 }
 
+// text implements peer.
+func (l *loop) text(c *conn, data []byte) error {
+	if l.swarm.opts.Dialect == Centrifuge {
+		return c.replies(l, data)
+	}
+	return c.packet(l, data)
+}
+
+// upgraded implements peer.
+func (l *loop) upgraded(c *conn) error {
+	if l.swarm.opts.Dialect == Centrifuge {
+		return l.send(c, frameCentrifugeConnect)
+	}
+	return nil // the server speaks first
+}
+
 // opened implements peer.
 func (l *loop) opened(c *conn, _ []byte) error { return l.send(c, frameConnect) }
 
 // ping implements peer.
-func (l *loop) ping(c *conn) error { return l.send(c, framePong) }
+func (l *loop) ping(c *conn) error {
+	if l.swarm.opts.Dialect == Centrifuge {
+		return l.send(c, frameCentrifugePong)
+	}
+	return l.send(c, framePong)
+}
 
 // joined implements peer.
 func (l *loop) joined(*conn, []byte) error {

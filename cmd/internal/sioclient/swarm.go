@@ -11,7 +11,9 @@ import (
 type Options struct {
 	// Addr is the server's numeric IPv4 address and port, such as 127.0.0.1:3000.
 	Addr string
-	// Path of the server. Empty means /socket.io/.
+	// Dialect is what the server speaks. Zero means Socket.IO.
+	Dialect Dialect
+	// Path of the server. Empty means /socket.io/, or /connection/websocket for Centrifuge.
 	Path string
 	// Header is added to the handshake request of each connection.
 	Header map[string]string
@@ -21,7 +23,7 @@ type Options struct {
 	Parallel int
 	// OnEvent is called for each event, in order for each connection, with the connection's index (0 to
 	// Connections-1) and the raw JSON array of the event's name and arguments, after an acknowledgement id if it has
-	// one. data is borrowed until it returns. All calls come from one goroutine, so it must not block. An error ends
+	// one. With Centrifuge it is the data of a publication, of whatever channel. data is borrowed until it returns. All calls come from one goroutine, so it must not block. An error ends
 	// the connection and is reported as a failure. Nil counts only.
 	OnEvent func(conn int, data []byte) error
 }
@@ -45,7 +47,11 @@ type Swarm struct {
 // Dial opens all connections and returns when each has joined the main namespace. When one fails, or ctx ends first,
 // all are closed and the error tells how far it came.
 func Dial(ctx context.Context, opts Options) (*Swarm, error) {
-	if opts.Path == "" {
+	switch {
+	case opts.Path != "":
+	case opts.Dialect == Centrifuge:
+		opts.Path = "/connection/websocket"
+	default:
 		opts.Path = "/socket.io/"
 	}
 	if opts.Parallel == 0 {
