@@ -4,7 +4,7 @@
 # make unit    the tests that need Go alone
 # make stores  the tiers of the log against real servers that the tests start
 # make e2e     the daemon with unchanged clients in Node and Chromium, and the tools against it
-# make bench   speed and memory next to Node's socket.io; BENCH=--quick for a short run
+# make bench   speed and memory next to Node's socket.io and centrifuge, into testdata/bench; BENCH=--quick for a short run
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -14,6 +14,7 @@ SHELL := /bin/bash
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 TAGS := e2e,dynamodb,redis
 NODE_MODULES := testdata/js/node_modules/.package-lock.json
+BENCH_MODULES := testdata/bench/node/node_modules/.package-lock.json
 # sudo forgets where Go is
 export PATH := $(PATH):/usr/local/go/bin:/usr/sbin
 export CHROMIUM ?= /usr/bin/chromium
@@ -33,6 +34,7 @@ check:
 	go vet -tags $(TAGS) ./...
 	go run $(STATICCHECK) -tags $(TAGS) ./...
 	cd twine/webtransport && go vet -tags $(TAGS) ./... && go run $(STATICCHECK) -tags $(TAGS) ./...
+	cd testdata/bench/centrifuge && go vet ./... && go run $(STATICCHECK) ./...
 
 .PHONY: unit
 unit:
@@ -46,17 +48,17 @@ stores: $(NODE_MODULES)
 	go test -tags redis,e2e -count 1 -timeout 20m ./adapter/...
 
 .PHONY: e2e
-e2e: $(NODE_MODULES)
+e2e: $(NODE_MODULES) $(BENCH_MODULES)
 	go test -tags e2e -count 1 -timeout 20m ./cmd/... ./examples/...
 	cd twine/webtransport && go test -tags e2e -count 1 -timeout 20m ./...
 
 .PHONY: bench
-bench: $(NODE_MODULES)
-	go run ./cmd/twinebench $(BENCH)
+bench: $(NODE_MODULES) $(BENCH_MODULES)
+	go run ./cmd/twinebench --out testdata/bench $(BENCH)
 
 # What the tests need and the machine lacks, from the system's packages and from npm.
 .PHONY: install
-install: packages $(NODE_MODULES)
+install: packages $(NODE_MODULES) $(BENCH_MODULES)
 
 .PHONY: packages
 packages:
@@ -78,4 +80,8 @@ packages:
 
 $(NODE_MODULES): testdata/js/package-lock.json
 	cd testdata/js && npm ci --no-audit --no-fund --ignore-scripts
+	@touch $@
+
+$(BENCH_MODULES): testdata/bench/node/package-lock.json
+	cd testdata/bench/node && npm ci --no-audit --no-fund --ignore-scripts
 	@touch $@

@@ -56,6 +56,9 @@ func (a *InProcess) Members(o Options) []Member {
 	return members
 }
 
+// Occupied reports whether a socket of this server is in any of the rooms.
+func (a *InProcess) Occupied(rooms []string) bool { return a.index.each(&Options{Rooms: rooms}, nil) > 0 }
+
 // Deliver prepares d and delivers it to the selected sockets of this server; it returns how many there were. If there
 // are none, d is not even encoded. It is what an adapter calls for a broadcast that another server sent or that it read
 // from a log. The fields of o that select are used; its Flags are not: d has its own.

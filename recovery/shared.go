@@ -66,8 +66,13 @@ type SharedSequencer interface {
 	Close(ctx context.Context) error
 }
 
-// ErrNoPeer means that a server is not there any more, as far as the others know.
-var ErrNoPeer = errors.New("no such server in the cluster")
+var (
+	// ErrNoPeer means that a server is not there any more, as far as the others know.
+	ErrNoPeer = errors.New("no such server in the cluster")
+	// ErrSilent means that a server does not listen at the moment. It has crashed,
+	// which it takes a while to be sure of, or is about to be back.
+	ErrSilent = errors.New("server does not listen")
+)
 
 // Peers are the servers that share a Sessions, such as redislog.Peers. Its methods
 // may be called concurrently.
@@ -79,6 +84,7 @@ type Peers interface {
 	// under way. ctx ends when nobody waits for the answer any more.
 	Serve(f func(ctx context.Context, request []byte) (answer []byte)) (stop func())
 	// Ask sends a request to another server and waits for its answer. ErrNoPeer
-	// says that it is gone; other errors, that it may or may not be.
+	// says that it is gone, ErrSilent that asking again a little later will tell;
+	// other errors, that it may or may not have been asked.
 	Ask(ctx context.Context, name string, request []byte) (answer []byte, err error)
 }

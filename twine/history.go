@@ -20,7 +20,7 @@ type history struct {
 	opts      *Recovery
 	sequencer sequencer
 	reader    recovery.Reader
-	deliver   func(d *adapter.Delivery, o adapter.Options) (int, error)
+	local     localDeliverer
 
 	// newest is the newest entry that every live socket concerned has in its queue, as text.
 	newest atomic.Pointer[string]
@@ -46,6 +46,7 @@ type sequencer interface {
 // localDeliverer is an adapter that can deliver to the sockets of this server alone, such as adapter.InProcess.
 type localDeliverer interface {
 	Deliver(d *adapter.Delivery, o adapter.Options) (int, error)
+	Occupied(rooms []string) bool
 }
 
 // openHistory opens the log of a namespace.
@@ -55,7 +56,7 @@ func (srv *Server) openHistory(ctx context.Context, ns *Namespace) (*history, er
 	if !ok {
 		return nil, errors.New("the adapter has no recovery; that of package streams has")
 	}
-	h := &history{ns: ns, opts: opts, deliver: local.Deliver}
+	h := &history{ns: ns, opts: opts, local: local}
 	ctx, cancel := context.WithTimeout(ctx, opts.Timeout)
 	defer cancel()
 	var err error
@@ -141,10 +142,13 @@ func (l reportingLog) Append(ctx context.Context, ns string, entries []recovery.
 func (h *history) handOut(entries []recovery.Entry) {
 	for i := range entries {
 		e := &entries[i]
+		if len(e.Rooms) > 0 && !h.local.Occupied(e.Rooms) {
+			continue // most entries, where many servers share a log and rooms are small
+		}
 		offset := e.Offset.String()
 		d := &adapter.Delivery{Offset: offset, Packet: &parser.Packet{Type: parser.Event, Namespace: h.ns.name,
 			Data: e.Data, Attachments: e.Attachments}}
-		if _, err := h.deliver(d, adapter.Options{Rooms: e.Rooms, Except: e.Except}); err != nil {
+		if _, err := h.local.Deliver(d, adapter.Options{Rooms: e.Rooms, Except: e.Except}); err != nil {
 			// It was encoded once already, to see that it can be.
 			h.ns.server.opts.Logger.Error("twine: event of the log can't be delivered",
 				slog.String("namespace", h.ns.name), slog.String("offset", offset), slog.Any("error", err))
@@ -206,7 +210,7 @@ func (h *history) settle() {
 // unlogged delivers an event past the log, with the position that those who get it have reached.
 func (h *history) unlogged(p *parser.Packet, o adapter.Options) (err error) {
 	h.sequencer.Fence(func(fence recovery.Offset) {
-		_, err = h.deliver(&adapter.Delivery{Packet: p, Flags: o.Flags, Offset: fence.String()}, o)
+		_, err = h.local.Deliver(&adapter.Delivery{Packet: p, Flags: o.Flags, Offset: fence.String()}, o)
 	})
 	return err
 }

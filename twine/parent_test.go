@@ -3,6 +3,7 @@ package twine_test
 import (
 	"errors"
 	"regexp"
+	"slices"
 	"testing"
 
 	"github.com/twine-realtime/twine/twine"
@@ -58,6 +59,12 @@ func TestParentBroadcasts(t *testing.T) {
 		"volatile":     {p.Volatile().Compress(false).Emit, [3]bool{true, true, true}},
 		"uncompressed": {p.Compress(false).Volatile().Local().Emit, [3]bool{true, true, true}},
 	} {
+		// A volatile event is dropped while the answer to the last client is still being written.
+		eventually(t, "empty queues", func() bool {
+			return !slices.ContainsFunc(p.Children(), func(ns *twine.Namespace) bool {
+				return slices.ContainsFunc(ns.Sockets(), func(s *twine.Socket) bool { return s.Conn().QueuedBytes() > 0 })
+			})
+		})
 		if err := tt.emit(event); err != nil {
 			t.Errorf("%s: %v", event, err)
 		}

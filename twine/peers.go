@@ -56,6 +56,22 @@ func (srv *Server) ask(ctx context.Context, q peerRequest) (a peerAnswer, err er
 	return a, err
 }
 
+// askAgain is ask that waits until it is certain whether the other server is there.
+func (srv *Server) askAgain(ctx context.Context, q peerRequest) (a peerAnswer, err error) {
+	pause := time.NewTicker(100 * time.Millisecond)
+	defer pause.Stop()
+	for {
+		if a, err = srv.ask(ctx, q); !errors.Is(err, recovery.ErrSilent) {
+			return a, err
+		}
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return a, err
+		}
+	}
+}
+
 // peerTimeout is how long the answer of another server may take that has to look after a connection.
 const peerTimeout = 3 * aliveTimeout
 
@@ -77,7 +93,7 @@ func (s *Socket) askPeers(ctx context.Context, all []recovery.State) (gone map[s
 			continue
 		}
 		asked.Go(func() {
-			a, failed := srv.ask(ctx, peerRequest{askSigns, st.Namespace, st.PID, st.SID, st.Owner})
+			a, failed := srv.askAgain(ctx, peerRequest{askSigns, st.Namespace, st.PID, st.SID, st.Owner})
 			mu.Lock()
 			defer mu.Unlock()
 			switch {

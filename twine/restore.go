@@ -76,7 +76,8 @@ func (s *Socket) findSession() (r *resumption, gap *missed, err error) {
 	if s.rec == nil {
 		return nil, nil, nil
 	}
-	ctx := s.Context()
+	// Not the socket's own context, which takes memory for as long as the socket lives once something waits for it.
+	ctx := s.client.server.ctx
 	if _, err := s.ns.openLog(ctx); err != nil {
 		return nil, nil, errors.Join(errUnavailable, err)
 	}

@@ -59,7 +59,8 @@ func NewServer(opts *Options) *Server {
 	return srv
 }
 
-// ServeHTTP serves the transports, at whatever path the server is mounted.
+// ServeHTTP serves the transports, at whatever path the server is mounted. How long a client may take to send a request's header
+// is for the http.Server to bound: set its ReadHeaderTimeout and IdleTimeout.
 func (srv *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { srv.engine.ServeHTTP(w, r) }
 
 // Engine returns the Engine.IO server underneath.

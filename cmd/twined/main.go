@@ -14,6 +14,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -66,6 +67,11 @@ func run(args []string, stdout, stderr io.Writer, signals <-chan os.Signal) erro
 	} else if limit.Bytes > 0 {
 		log.Info("memory is limited", "bytes", limit.Bytes, "cgroup", limit.Cgroup)
 	}
+	background, stop := context.WithCancel(context.Background())
+	var trimming sync.WaitGroup
+	trimming.Go(func() { memlimit.Trim(background) })
+	defer trimming.Wait()
+	defer stop()
 	listener, err := listen(cfg.Listen)
 	if err != nil {
 		return err

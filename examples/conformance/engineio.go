@@ -45,7 +45,9 @@ func (e echo) Message(data []byte, binary bool) error {
 func (echo) Closed(engineio.Reason, error) {}
 
 // engineIOClient greets, answers a few questions and sends everything else back.
-func engineIOClient(logger *slog.Logger, t timing) server {
+func engineIOClient(logger *slog.Logger, t timing) server { return oracleServer(logger, t, false) }
+
+func oracleServer(logger *slog.Logger, t timing, v3 bool) server {
 	posts := new(postHeaders)
 	engine := engineio.NewServer(&engineio.Options{
 		PingInterval:      t.pingInterval,
@@ -58,6 +60,7 @@ func engineIOClient(logger *slog.Logger, t timing) server {
 			return nil
 		},
 		InitialHeaders: setCookies,
+		AllowEIO3:      v3,
 		CloseTimeout:   closeTimeout,
 		Logger:         logger,
 	}, func(s *engineio.Session) engineio.Handler {

@@ -13,7 +13,7 @@ import (
 
 // socketIOClient is the other end of socket.io-client's tests.
 func socketIOClient(logger *slog.Logger, t timing) server {
-	srv := twine.NewServer(&twine.Options{
+	srv := newAnswering(logger, &twine.Options{
 		Engine: engineio.Options{
 			PingInterval: t.pingInterval,
 			PingTimeout:  t.pingTimeout,
@@ -24,6 +24,12 @@ func socketIOClient(logger *slog.Logger, t timing) server {
 		Recovery:       new(twine.Recovery),
 		Logger:         logger,
 	})
+	return server{srv, socketIOPath, srv.Close}
+}
+
+// newAnswering returns a server with the namespaces and events of those tests.
+func newAnswering(logger *slog.Logger, opts *twine.Options) *twine.Server {
+	srv := twine.NewServer(opts)
 	for _, name := range []string{"/timeout_socket", "/valid", "/asd"} {
 		srv.Of(name)
 	}
@@ -50,7 +56,7 @@ func socketIOClient(logger *slog.Logger, t timing) server {
 	}
 	handleMain(logger, on)
 	handleBinary(on)
-	return server{srv, socketIOPath, srv.Close}
+	return srv
 }
 
 // allowLate makes a client wait, so that its timeouts can be tested.

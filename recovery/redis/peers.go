@@ -276,7 +276,7 @@ func (p *Peers) Serve(f func(ctx context.Context, request []byte) []byte) (stop 
 }
 
 // silence is how long a server whose lease has not ended, but that does not listen,
-// may need to get its connection to Redis back.
+// may need to get its connection to Redis back: until then Ask says ErrSilent.
 const silence = time.Second
 
 // Ask implements recovery.Peers. Who listens is known at once from a single Redis;
@@ -296,31 +296,21 @@ func (p *Peers) Ask(ctx context.Context, name string, request []byte) ([]byte, e
 		p.mu.Unlock()
 	}()
 	q := peerMessage{From: p.name, Number: number, Body: request}
-	for {
-		receivers, err := p.send(ctx, name, &q)
-		if err != nil {
-			return nil, fmt.Errorf("failed to ask server %s: %w", name, err)
-		}
-		_, sharded := p.rdb.(*redis.ClusterClient)
-		heard := receivers > 0 || sharded
-		silentFor := p.silence(name, heard)
-		if heard {
-			break
-		}
+	receivers, err := p.send(ctx, name, &q)
+	if err != nil {
+		return nil, fmt.Errorf("failed to ask server %s: %w", name, err)
+	}
+	_, sharded := p.rdb.(*redis.ClusterClient)
+	heard := receivers > 0 || sharded
+	if silentFor := p.silence(name, heard); !heard {
 		alive, err := p.alive(ctx, name)
-		if err != nil {
+		switch {
+		case err != nil:
 			return nil, err
-		}
-		if !alive || silentFor >= silence {
+		case !alive || silentFor >= silence:
 			return nil, fmt.Errorf("server %s: %w", name, recovery.ErrNoPeer)
 		}
-		pause := time.NewTimer(100 * time.Millisecond)
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			pause.Stop()
-			return nil, fmt.Errorf("failed to ask server %s: %w", name, ctx.Err())
-		}
+		return nil, fmt.Errorf("server %s: %w", name, recovery.ErrSilent)
 	}
 	poll := time.NewTicker(p.opts.Lease / 15)
 	defer poll.Stop()
