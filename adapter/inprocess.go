@@ -57,7 +57,9 @@ func (a *InProcess) Members(o Options) []Member {
 }
 
 // Occupied reports whether a socket of this server is in any of the rooms.
-func (a *InProcess) Occupied(rooms []string) bool { return a.index.each(&Options{Rooms: rooms}, nil) > 0 }
+func (a *InProcess) Occupied(rooms []string) bool {
+	return a.index.each(&Options{Rooms: rooms}, nil) > 0
+}
 
 // Deliver prepares d and delivers it to the selected sockets of this server; it returns how many there were. If there
 // are none, d is not even encoded. It is what an adapter calls for a broadcast that another server sent or that it read

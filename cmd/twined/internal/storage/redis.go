@@ -115,7 +115,8 @@ func persist(ctx context.Context, log *slog.Logger, service string, f func(ctx c
 // watchedArchive notes whether the durable tier takes what it is given.
 type watchedArchive struct {
 	redislog.Archive
-	failing atomic.Bool // the last attempt failed
+	failing atomic.Bool // the last attempt failed, and nothing has shown since then that it would not
+	probing atomic.Bool
 }
 
 func (a *watchedArchive) Append(ctx context.Context, ns string, entries []recovery.Entry) error {
@@ -124,11 +125,25 @@ func (a *watchedArchive) Append(ctx context.Context, ns string, entries []recove
 	return err
 }
 
+// probeTimeout bounds how long an answer is waited for that shows that the durable tier is back.
+const probeTimeout = 2 * time.Second
+
+// unready also looks whether what failed is well again: while it says that it is not, no message may come to show it.
 func (a *watchedArchive) unready() string {
-	if a.failing.Load() {
-		return "DynamoDB takes no messages"
+	if !a.failing.Load() {
+		return ""
 	}
-	return ""
+	if a.probing.CompareAndSwap(false, true) {
+		go func() {
+			defer a.probing.Store(false)
+			ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
+			defer cancel()
+			if _, err := a.Last(ctx, "/"); err == nil {
+				a.failing.Store(false)
+			}
+		}()
+	}
+	return "DynamoDB takes no messages"
 }
 
 // quiet takes what the Redis client says by itself: failed attempts, which those who made the calls report too.
