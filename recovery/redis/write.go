@@ -149,6 +149,7 @@ func (s *Stream) append(batch []*pending) error {
 	pause := 5 * time.Millisecond
 	for {
 		answer, err := s.tryAppend(ctx, keys, args)
+		s.noteAppend(err)
 		if err == nil {
 			return setOffsets(batch, answer)
 		}
@@ -166,6 +167,24 @@ func (s *Stream) append(batch []*pending) error {
 			return err
 		}
 	}
+}
+
+// noteAppend logs when appending begins to fail, for another reason than before,
+// and when it works again.
+func (s *Stream) noteAppend(err error) {
+	reason := ""
+	if err != nil && !errors.Is(err, errLost) {
+		reason = err.Error()
+	}
+	switch {
+	case reason == s.refused || s.base.Err() != nil:
+		return
+	case reason != "":
+		s.opts.Logger.Warn("recovery: failed to append to the stream; trying again", "stream", s.opts.Name, "error", err)
+	default:
+		s.opts.Logger.Info("recovery: the stream is appended to again", "stream", s.opts.Name)
+	}
+	s.refused = reason
 }
 
 // newest is the newest offset that this node has seen.

@@ -157,7 +157,8 @@ func parsePlain(data string) *Broadcast {
 		return nil
 	}
 	b := &Broadcast{Packet: parser.Packet{Type: parser.Event, Data: payload}}
-	if json.Unmarshal([]byte(rest[i+len(middle):len(rest)-len(tail)]), &b.Options) != nil {
+	opts := rest[i+len(middle) : len(rest)-len(tail)]
+	if !plainOptions(opts, &b.Options) && json.Unmarshal([]byte(opts), &b.Options) != nil {
 		return nil
 	}
 	return b
@@ -166,6 +167,14 @@ func parsePlain(data string) *Broadcast {
 // UnpackBroadcast reads what Pack, or a server of Node, wrote. Its errors match
 // ErrMalformed.
 func UnpackBroadcast(packed []byte) (*Broadcast, error) {
+	if err := checkPacked(packed); err != nil {
+		return nil, err
+	}
+	return unpackBroadcast(packed)
+}
+
+// unpackBroadcast needs that packed passed checkPacked.
+func unpackBroadcast(packed []byte) (*Broadcast, error) {
 	var raw packBroadcast
 	if err := unpack(packed, &raw); err != nil {
 		return nil, err

@@ -8,9 +8,15 @@ import (
 
 // Command is a Join, Leave or Disconnect, which travel in the stream.
 type Command struct {
-	Options Options  `json:"opts" msgpack:"opts"`
-	Rooms   []string `json:"rooms,omitempty" msgpack:"rooms"` // Join, Leave
-	Close   bool     `json:"close,omitempty" msgpack:"close"` // Disconnect: the transport too
+	Options Options  `json:"opts"`
+	Rooms   []string `json:"rooms,omitempty"` // Join, Leave
+	Close   bool     `json:"close,omitempty"` // Disconnect: the transport too
+}
+
+type rawCommand struct {
+	Options *Options `json:"opts" msgpack:"opts"`
+	Rooms   []string `json:"rooms" msgpack:"rooms"`
+	Close   bool     `json:"close" msgpack:"close"`
 }
 
 // StreamData returns the command as the data field of a stream entry.
@@ -30,16 +36,20 @@ func (c *Command) StreamData() ([]byte, error) {
 // ParseCommand reads the data field of a stream entry. Its errors match
 // ErrMalformed.
 func ParseCommand(data string) (*Command, error) {
-	c := new(Command)
+	var raw rawCommand
 	if data == "" || data[0] != '{' {
 		packed, err := base64.StdEncoding.DecodeString(data)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 		}
-		return c, unpack(packed, c)
-	}
-	if err := json.Unmarshal([]byte(data), c); err != nil {
+		if err := unpackChecked(packed, &raw); err != nil {
+			return nil, err
+		}
+	} else if err := json.Unmarshal([]byte(data), &raw); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	return c, nil
+	if raw.Options == nil { // it would be for everyone
+		return nil, fmt.Errorf("%w: a command that does not say for whom it is", ErrMalformed)
+	}
+	return &Command{Options: *raw.Options, Rooms: raw.Rooms, Close: raw.Close}, nil
 }

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 
@@ -56,7 +57,7 @@ type packData struct {
 	Packet    msgpack.RawMessage `msgpack:"packet,omitempty"`
 	Opts      *Options           `msgpack:"opts,omitempty"`
 	Count     *int               `msgpack:"clientCount,omitempty"`
-	Sockets   *[]packSocket      `msgpack:"sockets,omitempty"`
+	Sockets   msgpack.RawMessage `msgpack:"sockets,omitempty"` // an array of packSocket
 
 	Args   msgpack.RawMessage `msgpack:"args,omitempty"` // ServerAnswer, ClientAnswer: all of them, unless it is one
 	Member string             `msgpack:"member,omitempty"`
@@ -126,8 +127,9 @@ func (m *Message) packSockets(d *packData) error {
 		}
 		list = append(list, packed)
 	}
-	d.Sockets = &list
-	return nil
+	var err error
+	d.Sockets, err = pack(list)
+	return err
 }
 
 func (m *Message) packAnswer(d *packData) error {
@@ -164,11 +166,14 @@ func splitArgs(data []byte) ([][]byte, error) {
 // Unpack reads a message. Its errors match ErrMalformed.
 func Unpack(packed []byte) (*Message, error) {
 	var raw packMessage
-	if err := unpack(packed, &raw); err != nil {
+	if err := unpackChecked(packed, &raw); err != nil {
 		return nil, err
 	}
 	m := &Message{UID: raw.UID, Namespace: raw.NSP, Type: Type(raw.Type)}
 	if len(raw.Data) == 0 {
+		if m.Type == BroadcastPacket || m.Type == ServerEvent {
+			return nil, fmt.Errorf("%w: type %d without data", ErrMalformed, m.Type)
+		}
 		return m, nil
 	}
 	var d packData
@@ -182,7 +187,7 @@ func Unpack(packed []byte) (*Message, error) {
 	var err error
 	switch m.Type {
 	case BroadcastPacket:
-		m.Broadcast, err = UnpackBroadcast(raw.Data)
+		m.Broadcast, err = unpackBroadcast(raw.Data)
 	case ServerEvent:
 		m.Data, m.Attachments, err = unpackArray(d.Packet)
 	case ServerAnswer, ClientAnswer:
@@ -195,17 +200,36 @@ func Unpack(packed []byte) (*Message, error) {
 		if d.Count != nil {
 			m.Count = *d.Count
 		}
+		if m.Count < 0 {
+			return nil, fmt.Errorf("%w: %d clients", ErrMalformed, m.Count)
+		}
 	case SocketsFetched:
 		err = m.unpackSockets(&d)
 	}
-	return m, err
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
 }
 
 func (m *Message) unpackSockets(d *packData) error {
-	if d.Sockets == nil {
+	if len(d.Sockets) == 0 {
 		return nil
 	}
-	for _, packed := range *d.Sockets {
+	dec := msgpack.NewDecoder(bytes.NewReader(d.Sockets))
+	n, err := dec.DecodeArrayLen()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	// One by one, since a list of nothing would be far longer in memory.
+	for range n {
+		var packed packSocket
+		if err := dec.Decode(&packed); err != nil {
+			return fmt.Errorf("%w: %w", ErrMalformed, err)
+		}
+		if packed.ID == "" {
+			return fmt.Errorf("%w: a socket without an id", ErrMalformed)
+		}
 		s := Socket{ID: packed.ID, Rooms: packed.Rooms}
 		var err error
 		if s.Handshake, err = unpackJSON(packed.Handshake); err != nil {

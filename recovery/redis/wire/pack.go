@@ -27,6 +27,15 @@ func pack(v any) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
+// unpackChecked is unpack of what came from elsewhere.
+func unpackChecked(packed []byte, v any) error {
+	if err := checkPacked(packed); err != nil {
+		return err
+	}
+	return unpack(packed, v)
+}
+
+// unpack reads what passed checkPacked, or is a part of what did.
 func unpack(packed []byte, v any) error {
 	if err := msgpack.Unmarshal(packed, v); err != nil {
 		return fmt.Errorf("%w: %w", ErrMalformed, err)

@@ -1,10 +1,15 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"reflect"
+	"strings"
 	"testing"
+
+	"github.com/vmihailenco/msgpack/v5"
 
 	"github.com/twine-realtime/twine/twine/parser"
 )
@@ -122,14 +127,37 @@ func TestMessageRoundTrip(t *testing.T) {
 }
 
 func FuzzUnpack(f *testing.F) {
-	m := Message{UID: "u", Namespace: "/", Type: ServerEvent, Data: []byte(`["e"]`)}
-	packed, _ := m.Pack()
-	f.Add(packed)
+	for _, m := range []Message{
+		{Type: ServerEvent, Data: []byte(`["e"]`)},
+		{Type: ServerAnswer, RequestID: "r", Data: []byte(`[1,2.5,"x"]`)},
+		{Type: SocketsFetched, RequestID: "r", Sockets: []Socket{{ID: "i", Rooms: []string{"r"}, Handshake: []byte(`{"a":{}}`), Data: []byte(`[null]`)}}},
+		{Type: BroadcastPacket, Broadcast: &Broadcast{Packet: parser.Packet{Type: parser.Event,
+			Data: []byte(`["e",{"_placeholder":true,"num":0}]`), Attachments: [][]byte{{1}}}}},
+	} {
+		m.UID, m.Namespace = "u", "/"
+		packed, err := m.Pack()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(packed)
+	}
+	f.Add([]byte("\x91\x91\x91\x91"))
+	f.Add([]byte("\xdd\xff\xff\xff\xff"))
+	f.Add([]byte("\xc9\xff\xff\xff\xff\x01"))
+	f.Add([]byte("\x84\xa3uid\xa1u\xa3nsp\xa1/\xa4type\x08\xa4data\x81\xa7sockets\xdc\x00\x02\xc0\xc0"))
 	f.Fuzz(func(t *testing.T, packed []byte) {
-		if m, err := Unpack(packed); err == nil {
-			_, _ = m.Pack()
-		} else if !errors.Is(err, ErrMalformed) {
+		m, err := Unpack(packed)
+		if err != nil && !errors.Is(err, ErrMalformed) {
 			t.Error(err)
+		}
+		if err == nil {
+			_, _ = m.Pack()
+		}
+		// The check is for what package msgpack takes too, and only for that.
+		dec := msgpack.NewDecoder(bytes.NewReader(packed))
+		skips := dec.Skip() == nil && dec.Buffered().(*bytes.Reader).Len() == 0
+		if err := checkPacked(packed); (err == nil) != skips && !strings.Contains(fmt.Sprint(err), "deep") {
+			t.Errorf("checked: %v, skipped: %v", err, skips)
 		}
 	})
 }
