@@ -19,6 +19,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/twine-realtime/twine/adapter"
 	redislog "github.com/twine-realtime/twine/recovery/redis"
 	"github.com/twine-realtime/twine/recovery/redis/wire"
@@ -39,9 +41,16 @@ type Options struct {
 	Logger     *slog.Logger // nil: slog.Default
 }
 
+// Source has the stream of each namespace: [*redislog.Stream] the same for all,
+// [*redislog.Streams] one of several.
+type Source interface {
+	Of(namespace string) *redislog.Stream
+	Client() redis.UniversalClient
+}
+
 // New returns the constructor of the adapters of a server's namespaces. They use
-// the stream and its client, and close neither.
-func New(stream *redislog.Stream, opts Options) adapter.Constructor {
+// the streams and their client, and close neither.
+func New(source Source, opts Options) adapter.Constructor {
 	if opts.ChannelPrefix == "" {
 		opts.ChannelPrefix = wire.DefaultStream
 	}
@@ -54,8 +63,10 @@ func New(stream *redislog.Stream, opts Options) adapter.Constructor {
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
-	h := &hub{rdb: stream.Client(), opts: opts}
-	return func(host adapter.Host) (adapter.Adapter, error) { return newAdapter(host, stream, h, opts), nil }
+	h := &hub{rdb: source.Client(), opts: opts}
+	return func(host adapter.Host) (adapter.Adapter, error) {
+		return newAdapter(host, source.Of(host.Name()), h, opts), nil
+	}
 }
 
 // Unlogger is a Host with a history. It delivers what is not part of it to the

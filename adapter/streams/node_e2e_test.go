@@ -59,7 +59,8 @@ type nodeServer struct {
 	lines []string
 }
 
-func startNode(t *testing.T, redisServer *redistest.Server) *nodeServer {
+// startNode starts one; more is a streamCount, and namespaces beside the main one.
+func startNode(t *testing.T, redisServer *redistest.Server, more ...string) *nodeServer {
 	t.Helper()
 	dir, err := modules()
 	if err != nil {
@@ -69,7 +70,7 @@ func startNode(t *testing.T, redisServer *redistest.Server) *nodeServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	process := exec.Command("node", script, "redis://"+redisServer.Addr)
+	process := exec.Command("node", append([]string{script, "redis://" + redisServer.Addr}, more...)...)
 	process.Dir, process.Stderr = dir, os.Stderr
 	n := &nodeServer{t: t}
 	if n.stdin, err = process.StdinPipe(); err != nil {
@@ -121,6 +122,13 @@ func (n *nodeServer) await(from int, prefix string) (line string) {
 		return false
 	})
 	return line
+}
+
+// wrote says whether there is a line that begins so.
+func (n *nodeServer) wrote(prefix string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.ContainsFunc(n.lines, func(l string) bool { return strings.HasPrefix(l, prefix) })
 }
 
 // do runs a command and returns its result.

@@ -9,6 +9,8 @@
 // from one goroutine, and nothing ahead of it. Several namespaces share the
 // stream; a [Sequencer] is one namespace's view.
 //
+// [Streams] spreads namespaces over several streams, with one order for each.
+//
 // # Appending
 //
 // What is to be appended waits in a queue, and one goroutine brings it to Redis,

@@ -48,6 +48,7 @@ type Stream struct {
 	wake     chan struct{} // the queue has something, or closed was set
 	archives chan []*pending
 	batches  uint64 // owned by the writing goroutine
+	refused  string // why the last append failed; owned by the writing goroutine
 
 	base   context.Context // ends when Close gives up, or has drained
 	cancel context.CancelFunc
@@ -121,6 +122,9 @@ func NewUID() string {
 
 // UID is the name under which this node appends.
 func (s *Stream) UID() string { return s.uid }
+
+// Of returns the stream itself: it is that of every namespace. [Streams] has more.
+func (s *Stream) Of(string) *Stream { return s }
 
 // Client returns the client that the stream was opened with.
 func (s *Stream) Client() redis.UniversalClient { return s.rdb }

@@ -131,6 +131,7 @@ func (s *Stream) dedupe(batch []*pending) []*pending {
 // there or the time is up. It sets the offsets.
 func (s *Stream) append(batch []*pending) error {
 	s.batches++
+	before := s.newest()
 	keys := append(s.keys(), s.key(":node:"+s.uid))
 	args := make([]any, 0, 4+5*len(batch))
 	args = append(args, s.batches, s.uid, s.opts.IDWindow.Milliseconds(), batchMemory.Milliseconds())
@@ -151,7 +152,10 @@ func (s *Stream) append(batch []*pending) error {
 		answer, err := s.tryAppend(ctx, keys, args)
 		s.noteAppend(err)
 		if err == nil {
-			return setOffsets(batch, answer)
+			if err := setOffsets(batch, answer); err != nil {
+				return err
+			}
+			return s.checkOffsets(ctx, batch, before)
 		}
 		if errors.Is(err, errLost) {
 			if _, err := s.begin(ctx, s.newest(), recovery.Offset{}); err == nil {

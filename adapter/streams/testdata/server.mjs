@@ -1,5 +1,6 @@
 // A server of Node in the cluster, with one client. It reads commands, one JSON array a line, and answers each with a
-// line of its own; what happens by itself it writes too. Modules are those of the working directory.
+// line of its own; what happens by itself it writes too. Modules are those of the working directory. Arguments: the URL of
+// Redis, the number of streams, and further namespaces, each with one more client.
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 
@@ -13,10 +14,11 @@ const write = (...line) => console.log(JSON.stringify(line));
 const plain = (value) =>
   Buffer.isBuffer(value) || value instanceof Uint8Array ? { bytes: [...value] } : value;
 
-const redis = createClient({ url: process.argv[2] });
+const [url, streamCount = "1", ...namespaces] = process.argv.slice(2);
+const redis = createClient({ url });
 redis.on("error", () => {});
 await redis.connect();
-const io = new Server({ adapter: createAdapter(redis), connectionStateRecovery: {} });
+const io = new Server({ adapter: createAdapter(redis, { streamCount: Number(streamCount) }), connectionStateRecovery: {} });
 const address = await new Promise((done) => {
   io.listen(0);
   io.httpServer.on("listening", () => done(io.httpServer.address()));
@@ -42,9 +44,16 @@ client.onAny((event, ...args) => {
 });
 client.on("disconnect", (reason) => write("client disconnect", reason));
 const socket = await joined;
+for (const name of namespaces) {
+  const here = new Promise((done) => io.of(name).on("connection", (s) => done(s.join("room"))));
+  const another = connect("http://127.0.0.1:" + address.port + name, { transports: ["websocket"], forceNew: true });
+  another.onAny((event, ...args) => write("client event in " + name, event, ...args.map(plain)));
+  await here;
+}
 
 const commands = {
   emit: (event, ...args) => io.to("room").emit(event, ...args),
+  "emit in": (name, event, ...args) => void io.of(name).to("room").emit(event, ...args),
   binary: () => io.to("room").emit("binary", Buffer.from([1, 2, 255]), { nested: Buffer.from("x") }),
   volatile: () => io.to("room").volatile.emit("volatile"),
   ask: async (room) => io.to(room).timeout(3000).emitWithAck("ask", 1),
