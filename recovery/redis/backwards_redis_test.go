@@ -3,6 +3,7 @@
 package redislog
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"sync"
@@ -29,6 +30,8 @@ func TestOffsetsThatGoBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer closeStream(stream)
+	release := sync.OnceFunc(func() { close(leave) })
+	defer release()
 	log, err := stream.NewSequencer(t.Context(), SequencerOptions{Namespace: "/",
 		Deliver: func(entries []recovery.Entry) {
 			once.Do(func() { close(entered); <-leave })
@@ -53,16 +56,19 @@ func TestOffsetsThatGoBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-entered // with what was read, so that the reader does not notice what comes now
+	eventually(t, "the node knows the offset", func() bool { return stream.newest().After(future) })
 	server.Kill()
 	server.Run()
-	if offset, dup, err := log.Publish(t.Context(), entry("2", "r")); !errors.Is(err, recovery.ErrNotDurable) {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if offset, dup, err := log.Publish(ctx, entry("2", "r")); !errors.Is(err, recovery.ErrNotDurable) || ctx.Err() != nil {
 		t.Errorf("accepted at %v, %v, %v; the node was at %v", offset, dup, err, future)
 	}
-	close(leave)
+	release()
 	var second recovery.Offset
 	eventually(t, "it is accepted", func() bool {
 		var dup bool
-		second, dup, err = log.Publish(t.Context(), entry("2", "r"))
+		second, dup, err = log.Publish(ctx, entry("2", "r"))
 		if dup {
 			t.Errorf("a duplicate of what was not accepted, at %v", second)
 		}
