@@ -32,6 +32,7 @@ func dial(t testing.TB, addrs ...string) redis.UniversalClient {
 }
 
 func TestRedisCluster(t *testing.T) {
+	t.Parallel()
 	addrs := redistest.StartCluster(t)
 	t.Run("Sessions", func(t *testing.T) {
 		rdb := dial(t, addrs...)
@@ -68,6 +69,7 @@ func TestRedisCluster(t *testing.T) {
 
 // An entry is accepted when a replica has it.
 func TestReplicas(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	host, port, _ := strings.Cut(server.Addr, ":")
 	replica := redistest.Start(t, "--replicaof", host+" "+port, "--repl-diskless-sync-delay", "0")

@@ -292,6 +292,7 @@ func TestLossBeforeTheRead(t *testing.T) {
 // Redis does what it is asked, and the answer gets lost: again and again, so that
 // each batch is sent more than once. The entries have no keys.
 func TestAnswersAreLost(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	proxy := redistest.StartProxy(t, server.Addr)
 	a, b := newNode(t, dial(t, proxy.Addr), Options{}), newNode(t, server.Client(), Options{})

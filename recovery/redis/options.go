@@ -56,7 +56,8 @@ type Options struct {
 	// recovery.Async it is retried until it has the entry, or the stream is closed.
 	Durability recovery.Durability
 
-	// Replicas is how many replicas of Redis have to have an accepted entry. There
+	// Replicas is how many replicas of Redis have to have an entry before it is
+	// accepted, and before it is handed out. There
 	// should be more of them than that: after a failover nothing is accepted until
 	// so many have the history of the new primary, and a server that comes back
 	// reads all of it from its disk and then from the primary.

@@ -3,6 +3,7 @@ package redislog
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -67,10 +68,20 @@ func (s *Stream) readOnce() error {
 	var check *redis.Cmd
 	// The order matters: if the last entry is still there after the read, it was
 	// there before.
-	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	var replicated *redis.Cmd
+	rdb, err := s.primary(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		entries = p.XRead(ctx, &redis.XReadArgs{Streams: []string{s.opts.Name, pos.String()}, Count: readCount,
-			Block: min(readBlock, s.opts.CallTimeout/2)})
+			Block: min(readBlock, s.opts.CallTimeout/4)})
 		check = s.evalExtent(ctx, p, pos, written)
+		if s.opts.Replicas > 0 {
+			// WAIT is about what its connection has written, and so about all that was written before.
+			p.Set(ctx, s.key(":read:"+s.uid), pos.String(), time.Minute)
+			replicated = p.Do(ctx, "WAIT", s.opts.Replicas, (s.opts.CallTimeout / 4).Milliseconds())
+		}
 		return nil
 	})
 	if err != nil && !errors.Is(err, redis.Nil) {
@@ -86,6 +97,12 @@ func (s *Stream) readOnce() error {
 	}
 	if err != nil {
 		return err
+	}
+	if replicated != nil && len(entries.Val()) > 0 {
+		// An entry that a failover takes back must not have been handed out: its publisher sends it again.
+		if n, err := replicated.Int(); err != nil || n < s.opts.Replicas {
+			return fmt.Errorf("%d of %d replicas have what was read", n, s.opts.Replicas)
+		}
 	}
 	s.begun.Store(e.begun)
 	follows := e.found[0] || pos == e.start

@@ -57,6 +57,7 @@ func joinStreams(t testing.TB, streams *Streams, namespaces []string) (nodes []*
 
 // Each namespace has one order on all nodes, and its history, in the stream that has its name.
 func TestSeveralStreams(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	namespaces := []string{"/", "/chat", "/news", "/admin", "/ünïcode"}
 	rdb := server.Client()
@@ -130,6 +131,7 @@ func TestStreamsThatCannotBe(t *testing.T) {
 
 // On a Redis Cluster the streams are on different nodes of it.
 func TestSeveralStreamsOnACluster(t *testing.T) {
+	t.Parallel()
 	addrs := redistest.StartCluster(t)
 	namespaces := []string{"/", "/news", "/admin", "/ünïcode"}
 	large := func() redis.UniversalClient {

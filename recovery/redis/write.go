@@ -222,20 +222,25 @@ func (s *Stream) tryAppend(ctx context.Context, keys []string, args []any) ([]st
 	return answer[1:], nil
 }
 
+// primary returns the client of the server that has the stream. A Redis Cluster's
+// own would send WAIT anywhere.
+func (s *Stream) primary(ctx context.Context) (redis.Cmdable, error) {
+	if cluster, ok := s.rdb.(*redis.ClusterClient); ok {
+		return cluster.MasterForKey(ctx, s.opts.Name)
+	}
+	return s.rdb, nil
+}
+
 // appendReplicated waits for the replicas too. It takes the connection of the
 // script, for it is about what was written there.
 func (s *Stream) appendReplicated(ctx context.Context, keys []string, args []any) ([]string, error) {
 	var script *redis.Cmd
 	var wait *redis.Cmd
-	rdb := s.rdb
-	if cluster, ok := rdb.(*redis.ClusterClient); ok { // which would send WAIT anywhere
-		primary, err := cluster.MasterForKey(ctx, s.opts.Name)
-		if err != nil {
-			return nil, err
-		}
-		rdb = primary
+	rdb, err := s.primary(ctx)
+	if err != nil {
+		return nil, err
 	}
-	_, err := rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err = rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		script = appendScript.Eval(ctx, p, keys, args...)
 		wait = p.Do(ctx, "WAIT", s.opts.Replicas, (s.opts.CallTimeout / 2).Milliseconds())
 		return nil

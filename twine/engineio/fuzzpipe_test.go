@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -70,6 +71,7 @@ func FuzzWebSocketReader(f *testing.F) {
 		conn := &countedConn{Conn: server, waits: make(chan int, 1)}
 		sv.ServeHTTP(hijacked{httptest.NewRecorder(), conn}, webSocketRequest(deflate))
 		h := <-accepted
+		conn.handler.Store(h)
 
 		writeInPieces(client, stream, cuts)
 		waiting := conn.await(t, len(stream), h.closed)
@@ -83,7 +85,7 @@ func FuzzWebSocketReader(f *testing.F) {
 			t.Errorf("%d bytes became %d", len(stream), n)
 		}
 		if waiting {
-			if left, parts := cap(h.conn().left), cap(h.conn().parts); left > 2*(pipeLimit+ws.MaxHeaderSize+readSize) || parts > 2*pipeLimit {
+			if left, parts := conn.left.Load(), conn.parts.Load(); left > 2*(pipeLimit+ws.MaxHeaderSize+readSize) || parts > 2*pipeLimit {
 				t.Errorf("the reader keeps %d and %d bytes", left, parts)
 			}
 		}
@@ -147,14 +149,21 @@ func (h *pipeHandler) conn() *conn {
 	return h.session.conn
 }
 
-// countedConn tells how many bytes were read each time that the reader wants more.
+// countedConn tells how many bytes were read each time that the reader wants more, and how many it keeps then.
 type countedConn struct {
 	net.Conn
-	total int
-	waits chan int
+	total       int
+	waits       chan int
+	handler     atomic.Pointer[pipeHandler]
+	left, parts atomic.Int64
 }
 
 func (c *countedConn) Read(b []byte) (int, error) {
+	if h := c.handler.Load(); h != nil {
+		kept := h.conn() // what it has is the reader's, and so this goroutine's
+		c.left.Store(int64(cap(kept.left)))
+		c.parts.Store(int64(cap(kept.parts)))
+	}
 	select {
 	case <-c.waits:
 	default:
