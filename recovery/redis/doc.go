@@ -48,5 +48,6 @@
 // own configuration to say (appendfsync); what it does lose becomes a hole, not
 // silence. A Redis Cluster works: all keys of one stream have the hash tag of its
 // name. Scripts and reads must not be routed to replicas. With
-// [Options].Replicas, accepted entries outlive a failover.
+// [Options].Replicas, accepted entries outlive a failover, and no others are handed
+// out.
 package redislog

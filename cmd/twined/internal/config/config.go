@@ -25,7 +25,7 @@ type Config struct {
 	MaxReplay           int           `default:"1000" env:"TWINE_MAX_REPLAY" help:"How many missed messages a client is sent when it comes back. One that missed more is told so instead."`
 	Durability          string        `default:"sync" enum:"sync,async" env:"TWINE_DURABILITY" help:"sync: a publisher is answered once its message is safely on disk. async: at once, and a crash may lose the newest messages."`
 	RedisURL            string        `name:"redis-url" env:"TWINE_REDIS_URL" placeholder:"URL" help:"Redis that the nodes of a cluster share: redis://user:password@host:6379/0, rediss:// for TLS, with ?addr=host:port&addr=… for a Redis Cluster, with ?master_name=… for Sentinels. Default: none, this node stands alone."`
-	RedisReplicas       int           `name:"redis-replicas" env:"TWINE_REDIS_REPLICAS" default:"0" help:"How many replicas of Redis must have a message before its publisher is answered."`
+	RedisReplicas       int           `name:"redis-replicas" env:"TWINE_REDIS_REPLICAS" default:"0" help:"How many replicas of Redis must have a message before it is handed out and its publisher is answered."`
 	AdvertiseURL        string        `name:"advertise-url" env:"TWINE_ADVERTISE_URL" placeholder:"URL" help:"Where the other nodes of the cluster reach this one, such as http://10.0.0.5:3005. Default: made from the address to listen on."`
 	DynamoDBTable       string        `name:"dynamodb-table" env:"TWINE_DYNAMODB_TABLE" placeholder:"NAME" help:"DynamoDB table for history and sessions. Region and credentials come from the AWS environment. Default: none."`
 	DynamoDBEndpoint    string        `name:"dynamodb-endpoint" env:"TWINE_DYNAMODB_ENDPOINT" placeholder:"URL" help:"Address of DynamoDB. Default: that of the region."`
