@@ -13,7 +13,7 @@ func shortRun(target string) options {
 	return options{
 		Target: target, Clients: 40, Rooms: 10, RoomsPerClient: 4, Publishers: 8, Rate: 200, Duration: 10 * time.Second,
 		Padding: 64, Cuts: 300, Down: 300 * time.Millisecond, Silence: 300 * time.Millisecond,
-		Backoff: 200 * time.Millisecond, Settle: 30 * time.Second, Seed: 1,
+		Backoff: 200 * time.Millisecond, Settle: 30 * time.Second, Seed: 1, Nodes: 3,
 	}
 }
 
