@@ -44,7 +44,7 @@ unit:
 .PHONY: stores
 stores: $(NODE_MODULES)
 	go test -tags dynamodb -count 1 -short -timeout 20m ./recovery/dynamodb -rapid.checks=10
-	go test -race -tags redis -count 1 -timeout 20m ./recovery/redis/... ./twine
+	go test -race -tags redis,dynamodb -count 1 -timeout 20m ./recovery/redis/... ./twine
 	go test -tags redis,e2e -count 1 -timeout 20m ./adapter/...
 
 .PHONY: e2e

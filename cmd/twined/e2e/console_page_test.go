@@ -120,6 +120,7 @@ func TestConsoleReconnects(t *testing.T) {
 	b := startBrowser(t)
 	b.open("p", d.url()+"/console/")
 	enterKey(b, d.key)
+	waitPage(t, b, "#state", "ready") // before that there is no room to follow
 	fill(b, map[string]string{"#room": "r"})
 	b.evaluate("p", `document.querySelector("#follow button").click()`)
 	waitPage(t, b, "#tail-state", "following r")
