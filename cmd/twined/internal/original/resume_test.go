@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -21,8 +22,10 @@ type talk struct {
 	t   *testing.T
 	srv *twine.Server
 	rw  io.ReadWriter
-	id  string // of the socket
-	n   int
+	// conn is what rw is over.
+	conn net.Conn
+	id   string // of the socket
+	n    int
 
 	passed []string // packets that hear has not been asked for
 }
@@ -42,7 +45,7 @@ func startTalk(t *testing.T, maxReplay int) *talk {
 		srv.Close(t.Context())
 	})
 	conn.SetDeadline(time.Now().Add(10 * time.Second))
-	c := &talk{t: t, srv: srv, rw: conn}
+	c := &talk{t: t, srv: srv, rw: conn, conn: conn}
 	if early != nil {
 		c.rw = struct {
 			io.Reader
@@ -84,6 +87,7 @@ func (c *talk) hear(prefix string) string {
 func (c *talk) ask(event string) (head map[string]any, values []json.RawMessage) {
 	c.t.Helper()
 	c.n++
+	c.conn.SetDeadline(time.Now().Add(10 * time.Second)) // each question's, not the connection's
 	c.say(fmt.Sprintf("42%d%s", c.n, event))
 	answer := c.hear(fmt.Sprintf("43%d", c.n))
 	if err := json.Unmarshal([]byte(answer), &values); err != nil {
