@@ -35,13 +35,18 @@ var errPollRepeated = errors.New("engineio: poll repeated by the browser")
 
 var pollSeed = maphash.MakeSeed()
 
-// requestTag identifies a request by its parameter t, which clients make another one for each. Zero means none.
-func requestTag(r *http.Request) uint64 {
+// requestTag identifies a request by its parameter t, which clients make another one for each, and by its body. Zero means that
+// there is no t.
+func requestTag(r *http.Request, body []byte) uint64 {
 	t := r.URL.Query().Get("t")
 	if t == "" {
 		return 0
 	}
-	return maphash.String(pollSeed, t)
+	var h maphash.Hash
+	h.SetSeed(pollSeed)
+	_, _ = h.WriteString(t) // never fails
+	_, _ = h.Write(body)
+	return h.Sum64()
 }
 
 // servePoll answers a GET with what is queued, waiting for it if there is nothing.
@@ -51,7 +56,7 @@ func (s *Session) servePoll(w http.ResponseWriter, r *http.Request) {
 	_ = rc.SetReadDeadline(time.Time{})
 	_ = rc.SetWriteDeadline(time.Time{})
 
-	tag := requestTag(r)
+	tag := requestTag(r, nil)
 	s.mu.Lock()
 	switch {
 	case s.state == stateClosed:
@@ -213,16 +218,11 @@ func (s *Session) servePost(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.posting = true
-	tag := requestTag(r)
-	repeated := tag != 0 && tag == s.posted // by the browser, as polls are; what it says has been handled
+	posted := s.posted
 	s.mu.Unlock()
-	handled := false
 	defer func() {
 		s.mu.Lock()
-		s.posting = false
-		if handled {
-			s.posted = tag
-		}
+		s.posting, s.posted = false, posted
 		s.mu.Unlock()
 	}()
 
@@ -237,7 +237,8 @@ func (s *Session) servePost(w http.ResponseWriter, r *http.Request) {
 		s.server.refuse(w, r, CodeBadRequest, err)
 		return
 	}
-	if !repeated {
+	tag := requestTag(r, body)     // before the body is overwritten
+	if tag == 0 || tag != posted { // else the browser has repeated it, as it does with polls, and it has been handled
 		if err = s.handlePayload(body, r.Header.Get("Content-Type") == octetStream); err != nil {
 			reason, _ := failure(err)
 			s.endLocking(reason, err)
@@ -245,7 +246,7 @@ func (s *Session) servePost(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	handled = true
+	posted = tag
 	header := w.Header()
 	s.server.pollingHeaders(header, r)
 	// text/html, as the reference: older browsers would offer other types for download.

@@ -48,7 +48,8 @@ func (s *Storage) openCluster(ctx context.Context, cfg *config.Config, log *slog
 		if table, err = s.dialTable(ctx, cfg, dynamodb.Options{Shared: true, CommitDelay: settleDelay, ClockSkew: clockSkew, Logger: log}); err != nil {
 			return err
 		}
-		archive := &watchedArchive{Archive: table.Log()}
+		archive := watch(table.Log())
+		s.onClose(archive.stop)
 		s.unready = append(s.unready, archive.unready)
 		opts.Archive = archive
 		opts.Window = max(cfg.HotWindow, shortestStream)
@@ -116,7 +117,23 @@ func persist(ctx context.Context, log *slog.Logger, service string, f func(ctx c
 type watchedArchive struct {
 	redislog.Archive
 	failing atomic.Bool // the last attempt failed, and nothing has shown since then that it would not
-	probing atomic.Bool
+
+	ctx     context.Context // of probes
+	cancel  context.CancelFunc
+	probing chan struct{} // has room for the one probe that is under way
+}
+
+func watch(archive redislog.Archive) *watchedArchive {
+	a := &watchedArchive{Archive: archive, probing: make(chan struct{}, 1)}
+	a.ctx, a.cancel = context.WithCancel(context.Background())
+	return a
+}
+
+// stop ends the probe that is under way, and lets none begin.
+func (a *watchedArchive) stop(context.Context) error {
+	a.cancel()
+	a.probing <- struct{}{}
+	return nil
 }
 
 func (a *watchedArchive) Append(ctx context.Context, ns string, entries []recovery.Entry) error {
@@ -133,17 +150,21 @@ func (a *watchedArchive) unready() string {
 	if !a.failing.Load() {
 		return ""
 	}
-	if a.probing.CompareAndSwap(false, true) {
-		go func() {
-			defer a.probing.Store(false)
-			ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
-			defer cancel()
-			if _, err := a.Last(ctx, "/"); err == nil {
-				a.failing.Store(false)
-			}
-		}()
+	select {
+	case a.probing <- struct{}{}:
+		go a.probe()
+	default:
 	}
 	return "DynamoDB takes no messages"
+}
+
+func (a *watchedArchive) probe() {
+	defer func() { <-a.probing }()
+	ctx, cancel := context.WithTimeout(a.ctx, probeTimeout)
+	defer cancel()
+	if _, err := a.Last(ctx, "/"); err == nil {
+		a.failing.Store(false)
+	}
 }
 
 // quiet takes what the Redis client says by itself: failed attempts, which those who made the calls report too.

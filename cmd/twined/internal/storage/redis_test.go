@@ -34,7 +34,7 @@ func (f *fragile) Last(ctx context.Context, ns string) (recovery.Offset, error) 
 // Nobody is sent to a node that is not ready, so it has to find out by itself that it could be.
 func TestArchiveThatIsBackIsNoticed(t *testing.T) {
 	f := &fragile{Log: memory.NewLog(memory.LogOptions{})}
-	a := &watchedArchive{Archive: f}
+	a := watch(f)
 	if reason := a.unready(); reason != "" {
 		t.Errorf("at first: %s", reason)
 	}
@@ -55,5 +55,18 @@ func TestArchiveThatIsBackIsNoticed(t *testing.T) {
 			t.Fatal("not noticed that it is back")
 		case <-time.After(time.Millisecond):
 		}
+	}
+	// Once it is stopped nothing is asked any more.
+	if err := a.stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	a.failing.Store(true)
+	for range 3 {
+		if a.unready() == "" {
+			t.Error("ready after the end")
+		}
+	}
+	if !a.failing.Load() {
+		t.Error("it was asked after the end")
 	}
 }
