@@ -139,8 +139,11 @@ func (f *Forwarder) find(ctx context.Context, node string) *url.URL {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	target := f.nodes[node]
-	age := time.Since(f.asked)
-	if age < f.opts.Refresh && (target != nil || age < impatience) {
+	enough := f.opts.Refresh
+	if target == nil {
+		enough = impatience
+	}
+	if time.Since(f.asked) < enough {
 		return target
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
