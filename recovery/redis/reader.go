@@ -105,15 +105,19 @@ func (s *Stream) readOnce() error {
 		}
 	}
 	s.begun.Store(e.begun)
-	follows := e.found[0] || pos == e.start
+	// In another history than the one that pos is in, an entry behind the start is not the one that was read, whatever its id.
+	another := s.follows != e.begun && pos.After(e.start)
+	follows := !another && (e.found[0] || pos == e.start)
 	intact := e.found[1] || !written.After(pos) || !written.After(e.start)
 	switch {
 	case follows && intact:
+		s.follows = e.begun
 		for _, stream := range entries.Val() {
 			s.handOut(stream.Messages)
 		}
 		return nil
 	case pos.Before(e.start):
+		s.follows = e.begun
 		s.skip(e.start)
 		return nil
 	}

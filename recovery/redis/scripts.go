@@ -61,8 +61,9 @@ if exists then last, first, deleted = stream() end
 if there() and start(first, deleted) ~= ARGV[2] then
   return {start(first, deleted), last, redis.call('HGET', KEYS[2], 'begun')}
 end
+-- Another node may have seen more than this one, from this very millisecond: the new history is behind it too.
 local t = now()
-local ms = string.format('%.0f', t)
+local ms = string.format('%.0f', t + 1)
 for _, id in ipairs({last, ARGV[1]}) do
   local after = string.format('%.0f', tonumber((split(id))) + 1)
   if smaller(ms, after) then ms = after end

@@ -45,6 +45,7 @@ type Stream struct {
 	failing error // of the last read; nil: it succeeded
 
 	begun    atomic.Int64  // when the history began, ms
+	follows  int64         // when the history began that pos is in; owned by the reading goroutine
 	wake     chan struct{} // the queue has something, or closed was set
 	archives chan []*pending
 	batches  uint64 // owned by the writing goroutine
@@ -94,7 +95,7 @@ func Open(ctx context.Context, rdb redis.UniversalClient, opts Options) (*Stream
 	if err != nil {
 		return nil, fmt.Errorf("failed to open stream %q: %w", s.opts.Name, err)
 	}
-	s.pos = e.last
+	s.pos, s.follows = e.last, e.begun
 	s.base, s.cancel = context.WithCancel(context.Background())
 	var running, writing sync.WaitGroup
 	writing.Go(s.write)
