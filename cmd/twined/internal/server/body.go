@@ -13,7 +13,11 @@ func boundBodies(limit time.Duration, next http.Handler) http.Handler {
 		if r.ContentLength != 0 {
 			connection := http.NewResponseController(w)
 			connection.SetReadDeadline(time.Now().Add(limit))
-			r.Body = &boundBody{r.Body, connection}
+			// A request of its own: http.Server recognises a body that was not read to its end by the one that it made, and
+			// then lets the client finish writing instead of resetting the connection under the answer.
+			bound := *r
+			bound.Body = &boundBody{r.Body, connection}
+			r = &bound
 		}
 		next.ServeHTTP(w, r)
 	})

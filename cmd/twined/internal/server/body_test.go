@@ -47,3 +47,34 @@ func TestDeadlineEndsWithTheBody(t *testing.T) {
 	}
 	response.Body.Close()
 }
+
+// Who sends more than anyone wants to read gets the answer: the connection is not reset while it is being written to.
+func TestAnswerToABodyThatIsNotRead(t *testing.T) {
+	server := httptest.NewServer(boundBodies(time.Minute, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.ReadFull(r.Body, make([]byte, 1000))
+		http.Error(w, "too large", http.StatusRequestEntityTooLarge)
+	})))
+	defer server.Close()
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	part := strings.Repeat("x", 1<<10)
+	if _, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: twine\r\nContent-Length: 10000000\r\n\r\n"+part); err != nil {
+		t.Fatal(err)
+	}
+	answer := make([]byte, len("HTTP/1.1 413"))
+	if _, err := io.ReadFull(conn, answer); err != nil || string(answer) != "HTTP/1.1 413" {
+		t.Fatalf("%q, %v", answer, err)
+	}
+	for range 100 {
+		if _, err := io.WriteString(conn, part); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if text, err := io.ReadAll(conn); err != nil || !strings.HasSuffix(string(text), "too large\n") {
+		t.Fatalf("%q, %v", text, err)
+	}
+}
