@@ -160,7 +160,7 @@ func (s *Stream) scan(ctx context.Context, ns string, q recovery.Query) (recover
 		if !page.Next.Before(through) && !q.After.Before(e.start) {
 			return page, nil
 		}
-		messages, start, err := s.scanOnce(ctx, page.Next, through)
+		records, start, err := s.scanOnce(ctx, page.Next, through)
 		if err != nil {
 			return recovery.Page{}, err
 		}
@@ -170,12 +170,8 @@ func (s *Stream) scan(ctx context.Context, ns string, q recovery.Query) (recover
 			}
 			return recovery.Page{}, &recovery.GapError{Namespace: ns, From: q.After, To: start}
 		}
-		for i := range messages {
-			offset, err := recovery.ParseOffset(messages[i].ID)
-			if err != nil {
-				return recovery.Page{}, err
-			}
-			if entry := wanted(ns, q.Rooms, offset, messages[i].Values); entry != nil {
+		for i := range records {
+			if entry := records[i].wanted(ns, q.Rooms); entry != nil {
 				bytes += entry.Size()
 				if n := len(page.Entries); n > 0 && (n == limit || bytes > maxBytes) {
 					page.More = true
@@ -183,9 +179,9 @@ func (s *Stream) scan(ctx context.Context, ns string, q recovery.Query) (recover
 				}
 				page.Entries = append(page.Entries, *entry)
 			}
-			page.Next = offset
+			page.Next = records[i].offset
 		}
-		if len(messages) < scanCount {
+		if len(records) < scanCount {
 			page.Next = through
 			return page, nil
 		}
@@ -195,13 +191,14 @@ func (s *Stream) scan(ctx context.Context, ns string, q recovery.Query) (recover
 }
 
 // scanOnce reads some entries of the stream, and where it starts afterwards.
-func (s *Stream) scanOnce(ctx context.Context, after, through recovery.Offset) ([]redis.XMessage, recovery.Offset, error) {
+func (s *Stream) scanOnce(ctx context.Context, after, through recovery.Offset) ([]record, recovery.Offset, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.opts.CallTimeout)
 	defer cancel()
-	var entries *redis.XMessageSliceCmd
+	var entries *redis.RawCmd
 	var check *redis.Cmd
 	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		entries = p.XRangeN(ctx, s.opts.Name, "("+after.String(), through.String(), scanCount)
+		entries = redis.NewRawCmd(ctx, "xrange", s.opts.Name, "("+after.String(), through.String(), "count", scanCount)
+		p.Process(ctx, entries) // it is queued, which does not fail
 		check = s.evalExtent(ctx, p)
 		return nil
 	})
@@ -212,22 +209,24 @@ func (s *Stream) scanOnce(ctx context.Context, after, through recovery.Offset) (
 	if err != nil {
 		return nil, recovery.Offset{}, fmt.Errorf("failed to read stream %q: %w", s.opts.Name, err)
 	}
-	return entries.Val(), e.start, nil
+	records, err := rangeReply(entries.Val())
+	return records, e.start, err
 }
 
 // wanted returns a stream entry as one of a namespace's history, if it is
 // addressed to any of the rooms. A malformed one was never handed out, either.
-func wanted(ns string, rooms []string, offset recovery.Offset, values map[string]any) *recovery.Entry {
-	m, id, unlogged := toMessage(offset, values)
-	if m.Namespace != ns || unlogged {
+func (r *record) wanted(ns string, rooms []string) *recovery.Entry {
+	if string(r.namespace) != ns || r.unlogged {
 		return nil
 	}
-	e, err := m.entry(id)
-	if e == nil || err != nil {
+	b, err := r.broadcast()
+	if b == nil || err != nil || !b.Recoverable() {
 		return nil
 	}
-	if len(e.Rooms) > 0 && !slices.ContainsFunc(e.Rooms, func(r string) bool { return slices.Contains(rooms, r) }) {
+	if named := b.Options.Rooms; len(named) > 0 &&
+		!slices.ContainsFunc(named, func(r string) bool { return slices.Contains(rooms, r) }) {
 		return nil
 	}
-	return e
+	e := r.entry(b)
+	return &e
 }

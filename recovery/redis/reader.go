@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/twine-realtime/twine/recovery"
-	"github.com/twine-realtime/twine/recovery/redis/wire"
 )
 
 const (
@@ -18,7 +16,7 @@ const (
 	// late an idle node notices that the stream is gone.
 	readBlock = 500 * time.Millisecond
 	// readCount is how many entries are read at once.
-	readCount = 256
+	readCount = 512
 )
 
 // read is the goroutine that reads the stream and hands out what it holds.
@@ -64,7 +62,7 @@ func (s *Stream) readOnce() error {
 	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(s.base, s.opts.CallTimeout)
 	defer cancel()
-	var entries *redis.XStreamSliceCmd
+	var entries *redis.RawCmd
 	var check *redis.Cmd
 	// The order matters: if the last entry is still there after the read, it was
 	// there before.
@@ -74,8 +72,7 @@ func (s *Stream) readOnce() error {
 		return err
 	}
 	_, err = rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		entries = p.XRead(ctx, &redis.XReadArgs{Streams: []string{s.opts.Name, pos.String()}, Count: readCount,
-			Block: min(readBlock, s.opts.CallTimeout/4)})
+		entries = rawRead(ctx, p, s.opts.Name, pos, min(readBlock, s.opts.CallTimeout/4))
 		check = s.evalExtent(ctx, p, pos, written)
 		if s.opts.Replicas > 0 {
 			// WAIT is about what its connection has written, and so about all that was written before.
@@ -87,7 +84,12 @@ func (s *Stream) readOnce() error {
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return err
 	}
-	if err := entries.Err(); err != nil && !errors.Is(err, redis.Nil) {
+	var records []record
+	raw, err := entries.Result()
+	if err == nil {
+		records, err = readReply(raw)
+	}
+	if err != nil && !errors.Is(err, redis.Nil) {
 		return err
 	}
 	e, err := toExtent(check)
@@ -98,7 +100,7 @@ func (s *Stream) readOnce() error {
 	if err != nil {
 		return err
 	}
-	if replicated != nil && len(entries.Val()) > 0 {
+	if replicated != nil && len(records) > 0 {
 		// An entry that a failover takes back must not have been handed out: its publisher sends it again.
 		if n, err := replicated.Int(); err != nil || n < s.opts.Replicas {
 			return fmt.Errorf("%d of %d replicas have what was read", n, s.opts.Replicas)
@@ -112,9 +114,7 @@ func (s *Stream) readOnce() error {
 	switch {
 	case follows && intact:
 		s.follows = e.begun
-		for _, stream := range entries.Val() {
-			s.handOut(stream.Messages)
-		}
+		s.handOut(records)
 		return nil
 	case pos.Before(e.start):
 		s.follows = e.begun
@@ -130,113 +130,70 @@ func (s *Stream) readOnce() error {
 	return err
 }
 
+// rawRead asks for what comes after a position.
+func rawRead(ctx context.Context, p redis.Pipeliner, stream string, after recovery.Offset, block time.Duration) *redis.RawCmd {
+	cmd := redis.NewRawCmd(ctx, "xread", "count", readCount, "block", block.Milliseconds(), "streams", stream, after.String())
+	cmd.SetFirstKeyPos(6)
+	p.Process(ctx, cmd) // it is queued, which does not fail
+	return cmd
+}
+
 // handOut hands out what was read, in its order.
-func (s *Stream) handOut(messages []redis.XMessage) {
-	if len(messages) == 0 {
+func (s *Stream) handOut(records []record) {
+	if len(records) == 0 {
 		return
 	}
 	s.dispatch.Lock()
 	defer s.dispatch.Unlock()
-	runs := make(map[string][]recovery.Entry)
-	flush := func(ns string) {
-		if run := runs[ns]; len(run) > 0 {
-			s.namespaces[ns].log.handOut(run)
-			delete(runs, ns)
+	runs := make(map[*subscriber][]recovery.Entry)
+	flush := func(sub *subscriber) {
+		if run := runs[sub]; len(run) > 0 {
+			sub.log.handOut(run)
+			delete(runs, sub)
 		}
 	}
-	var last recovery.Offset
-	for i := range messages {
-		offset, err := recovery.ParseOffset(messages[i].ID)
-		if err != nil {
-			s.opts.Logger.Error("recovery: stream entry without an offset", "stream", s.opts.Name, "id", messages[i].ID)
-			continue
-		}
-		if _, ok := messages[i].Values[wire.FieldStart]; ok {
-			for ns := range runs {
-				flush(ns)
+	for i := range records {
+		r := &records[i]
+		if r.start {
+			for sub := range runs {
+				flush(sub)
 			}
-			s.skipLocked(offset)
-			last = offset
+			s.skipLocked(r.offset)
 			continue
 		}
-		last = offset
-		m, e := s.parse(offset, messages[i].Values)
+		sub := s.namespaces[string(r.namespace)]
+		if sub == nil {
+			continue
+		}
+		b, err := r.broadcast()
+		if err != nil {
+			s.opts.Logger.Warn("recovery: malformed broadcast in the stream", "stream", s.opts.Name,
+				"offset", r.offset.String(), "sender", string(r.uid), "error", err)
+			continue
+		}
 		switch {
-		case e != nil:
-			runs[m.Namespace] = append(runs[m.Namespace], *e)
-		case m != nil:
-			flush(m.Namespace)
-			s.namespaces[m.Namespace].messages(m)
+		case b != nil && b.Recoverable() && sub.log != nil && !r.unlogged:
+			if runs[sub] == nil {
+				runs[sub] = make([]recovery.Entry, 0, len(records)-i)
+			}
+			runs[sub] = append(runs[sub], r.entry(b))
+		case sub.messages != nil:
+			flush(sub)
+			m := r.message()
+			m.Broadcast = b
+			sub.messages(m)
 		}
 	}
-	for ns := range runs {
-		flush(ns)
+	for sub := range runs {
+		flush(sub)
 	}
+	last := records[len(records)-1].offset
 	for _, sub := range s.namespaces {
 		if sub.log != nil {
 			sub.log.moveTo(last)
 		}
 	}
 	s.advance(last, nil)
-}
-
-// parse returns a stream entry as an entry of its namespace's history, or as
-// another message, or nil if nobody on this node is interested. It needs dispatch.
-func (s *Stream) parse(offset recovery.Offset, values map[string]any) (*Message, *recovery.Entry) {
-	m, id, unlogged := toMessage(offset, values)
-	sub := s.namespaces[m.Namespace]
-	if sub == nil {
-		return nil, nil
-	}
-	e, err := m.entry(id)
-	if err != nil {
-		s.opts.Logger.Warn("recovery: malformed broadcast in the stream", "stream", s.opts.Name,
-			"offset", offset.String(), "sender", m.UID, "error", err)
-		return nil, nil
-	}
-	if e != nil && sub.log != nil && !unlogged {
-		return m, e
-	}
-	if sub.messages == nil {
-		return nil, nil
-	}
-	return m, nil
-}
-
-func toMessage(offset recovery.Offset, values map[string]any) (m *Message, id string, unlogged bool) {
-	text := func(field string) string {
-		v, _ := values[field].(string)
-		return v
-	}
-	m = &Message{Offset: offset, UID: text(wire.FieldUID), Namespace: text(wire.FieldNamespace), Data: text(wire.FieldData)}
-	if kind, err := strconv.Atoi(text(wire.FieldType)); err == nil {
-		m.Type = wire.Type(kind)
-	}
-	return m, text(wire.FieldID), text(wire.FieldUnlogged) != ""
-}
-
-// entry parses the broadcast of a message, and returns it as an entry if it is
-// recoverable.
-func (m *Message) entry(id string) (*recovery.Entry, error) {
-	if m.Type != wire.BroadcastPacket {
-		return nil, nil
-	}
-	b, err := wire.ParseBroadcast(m.Data)
-	if err != nil {
-		return nil, err
-	}
-	m.Broadcast = b
-	if !b.Recoverable() {
-		return nil, nil
-	}
-	e := &recovery.Entry{Offset: m.Offset, Data: b.Packet.Data, Attachments: b.Packet.Attachments, ID: id}
-	if len(b.Options.Rooms) > 0 {
-		e.Rooms = b.Options.Rooms
-	}
-	if len(b.Options.Except) > 0 {
-		e.Except = b.Options.Except
-	}
-	return e, nil
 }
 
 // skip goes on at an offset, past entries that cannot be read.

@@ -1,11 +1,11 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/vmihailenco/msgpack/v5"
@@ -115,11 +115,11 @@ func (b *Broadcast) Pack() ([]byte, error) {
 	return pack(packBroadcast{Packet: packet, RequestID: b.RequestID, Opts: b.Options.withLists()})
 }
 
-// ParseBroadcast reads the data field of a stream entry. Its errors match
-// ErrMalformed.
-func ParseBroadcast(data string) (*Broadcast, error) {
-	if data == "" || data[0] != '{' {
-		packed, err := base64.StdEncoding.DecodeString(data)
+// ParseBroadcast reads the data field of a stream entry, which must not be
+// changed afterwards: the payload is a part of it. Its errors match ErrMalformed.
+func ParseBroadcast(data []byte) (*Broadcast, error) {
+	if len(data) == 0 || data[0] != '{' {
+		packed, err := base64.StdEncoding.AppendDecode(nil, data)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 		}
@@ -129,7 +129,7 @@ func ParseBroadcast(data string) (*Broadcast, error) {
 		return b, nil
 	}
 	var raw jsonBroadcast
-	if err := json.Unmarshal([]byte(data), &raw); err != nil {
+	if err := json.Unmarshal(data, &raw); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	b := &Broadcast{Options: raw.Opts, RequestID: raw.RequestID}
@@ -142,23 +142,23 @@ func ParseBroadcast(data string) (*Broadcast, error) {
 
 // parsePlain reads what StreamData writes for a packet without attachments,
 // which is most of what there is to read, or returns nil.
-func parsePlain(data string) *Broadcast {
-	rest, ok := strings.CutPrefix(data, head)
-	if !ok || !strings.HasSuffix(rest, tail) {
+func parsePlain(data []byte) *Broadcast {
+	rest, ok := bytes.CutPrefix(data, []byte(head))
+	if !ok || !bytes.HasSuffix(rest, []byte(tail)) {
 		return nil
 	}
 	// The text can also be part of the payload, but hardly of the options.
-	i := strings.LastIndex(rest, middle)
+	i := bytes.LastIndex(rest, []byte(middle))
 	if i < 0 {
 		return nil
 	}
-	payload := []byte(rest[:i])
+	payload := rest[:i:i]
 	if args, err := parser.SplitArgs(payload); err != nil || len(args) == 0 {
 		return nil
 	}
 	b := &Broadcast{Packet: parser.Packet{Type: parser.Event, Data: payload}}
 	opts := rest[i+len(middle) : len(rest)-len(tail)]
-	if !plainOptions(opts, &b.Options) && json.Unmarshal([]byte(opts), &b.Options) != nil {
+	if !plainOptions(opts, &b.Options) && json.Unmarshal(opts, &b.Options) != nil {
 		return nil
 	}
 	return b

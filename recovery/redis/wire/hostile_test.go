@@ -16,7 +16,7 @@ var readers = map[string]func(packed string) error{
 	"Unpack":          func(packed string) error { _, err := Unpack([]byte(packed)); return err },
 	"UnpackBroadcast": func(packed string) error { _, err := UnpackBroadcast([]byte(packed)); return err },
 	"ParseBroadcast": func(packed string) error {
-		_, err := ParseBroadcast(base64.StdEncoding.EncodeToString([]byte(packed)))
+		_, err := ParseBroadcast(base64.StdEncoding.AppendEncode(nil, []byte(packed)))
 		return err
 	},
 	"ParseCommand": func(packed string) error {
@@ -93,7 +93,7 @@ func TestDeepestPayload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := ParseBroadcast(string(data)); err != nil || string(got.Packet.Data) != payload {
+	if got, err := ParseBroadcast(data); err != nil || string(got.Packet.Data) != payload {
 		t.Errorf("from the stream: %v", err)
 	}
 	m := Message{UID: "u", Namespace: "/", Type: BroadcastPacket, Broadcast: &b}

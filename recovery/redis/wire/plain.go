@@ -1,7 +1,7 @@
 package wire
 
 import (
-	"strings"
+	"bytes"
 	"unicode/utf8"
 )
 
@@ -9,8 +9,8 @@ import (
 // of rooms, one of exceptions, no flags, and names that need no escaping. Every
 // node does this for every entry, and package json takes several times as long. It
 // reports false, and leaves o as it is, for everything else.
-func plainOptions(text string, o *Options) bool {
-	rest, ok := strings.CutPrefix(text, `{"rooms":`)
+func plainOptions(text []byte, o *Options) bool {
+	rest, ok := bytes.CutPrefix(text, []byte(`{"rooms":`))
 	if !ok {
 		return false
 	}
@@ -18,11 +18,11 @@ func plainOptions(text string, o *Options) bool {
 	if !ok {
 		return false
 	}
-	if rest, ok = strings.CutPrefix(rest, `,"except":`); !ok {
+	if rest, ok = bytes.CutPrefix(rest, []byte(`,"except":`)); !ok {
 		return false
 	}
 	except, rest, ok := plainList(rest)
-	if !ok || rest != `,"flags":{}}` {
+	if !ok || string(rest) != `,"flags":{}}` {
 		return false
 	}
 	o.Rooms, o.Except = rooms, except
@@ -30,41 +30,41 @@ func plainOptions(text string, o *Options) bool {
 }
 
 // plainList reads a JSON array of strings, and returns what follows it.
-func plainList(text string) (list []string, rest string, ok bool) {
-	if text == "" || text[0] != '[' {
-		return nil, "", false
+func plainList(text []byte) (list []string, rest []byte, ok bool) {
+	if len(text) == 0 || text[0] != '[' {
+		return nil, nil, false
 	}
 	rest = text[1:]
 	list = []string{}
 	for {
-		if len(list) == 0 && strings.HasPrefix(rest, "]") {
+		if len(list) == 0 && bytes.HasPrefix(rest, []byte("]")) {
 			return list, rest[1:], true
 		}
-		if rest == "" || rest[0] != '"' {
-			return nil, "", false
+		if len(rest) == 0 || rest[0] != '"' {
+			return nil, nil, false
 		}
-		end := strings.IndexByte(rest[1:], '"') + 1
+		end := bytes.IndexByte(rest[1:], '"') + 1
 		if end == 0 {
-			return nil, "", false
+			return nil, nil, false
 		}
 		name := rest[1:end]
 		for i := range len(name) {
 			if name[i] < ' ' || name[i] == '\\' {
-				return nil, "", false
+				return nil, nil, false
 			}
 		}
-		if !utf8.ValidString(name) {
-			return nil, "", false
+		if !utf8.Valid(name) {
+			return nil, nil, false
 		}
-		list = append(list, strings.Clone(name)) // the whole text would live as long as it does
+		list = append(list, string(name))
 		rest = rest[end+1:]
 		switch {
-		case strings.HasPrefix(rest, "]"):
+		case bytes.HasPrefix(rest, []byte("]")):
 			return list, rest[1:], true
-		case strings.HasPrefix(rest, ","):
+		case bytes.HasPrefix(rest, []byte(",")):
 			rest = rest[1:]
 		default:
-			return nil, "", false
+			return nil, nil, false
 		}
 	}
 }

@@ -18,7 +18,7 @@ func FuzzPlainOptions(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		var short, long Options
-		if !plainOptions(text, &short) {
+		if !plainOptions([]byte(text), &short) {
 			if !reflect.DeepEqual(short, Options{}) {
 				t.Errorf("%q: not read, but changed to %+v", text, short)
 			}
@@ -37,7 +37,7 @@ func TestCommonOptionsArePlain(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got Options
-		if !plainOptions(string(text), &got) {
+		if !plainOptions(text, &got) {
 			t.Errorf("%s is not", text)
 		}
 	}
@@ -48,7 +48,7 @@ func BenchmarkParseBroadcast(b *testing.B) {
 		`"opts":{"rooms":["room-17"],"except":[],"flags":{}}}`
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := ParseBroadcast(text); err != nil {
+		if _, err := ParseBroadcast([]byte(text)); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -32,7 +32,7 @@ func TestBroadcastRoundTrip(t *testing.T) {
 		if (data[0] == '{') != (len(b.Packet.Attachments) == 0) {
 			t.Errorf("stream data begins with %q", data[0])
 		}
-		got, err := ParseBroadcast(string(data))
+		got, err := ParseBroadcast(data)
 		if err != nil {
 			t.Fatalf("%s: %v", data, err)
 		}
@@ -57,14 +57,14 @@ func TestBroadcastOfNode(t *testing.T) {
 		`{"packet":{"type":2,"data":["hi"]},"opts":{"rooms":[],"except":[],"flags":{"volatile":true,"timeout":1}}}`: false,
 		`{"packet":{"type":2,"data":["hi"],"id":3},"opts":{"rooms":[],"except":[],"flags":{}},"requestId":"x"}`:     false,
 	} {
-		b, err := ParseBroadcast(data)
+		b, err := ParseBroadcast([]byte(data))
 		if err != nil || b.Packet.Type != parser.Event || b.Recoverable() != recoverable {
 			t.Errorf("%s: %+v, %v", data, b, err)
 		}
 	}
 	for _, data := range []string{``, `x`, `{"packet":{"type":2,"data":["x"]},"opts":{}},"opts":{}}`, `{"packet":{"type":2,"data":["x"]},"opts":{}`, `{`, `{}`, `{"packet":{"type":2,"data":{}}}`, `{"packet":{"type":2,"data":[]}}`,
 		`{"packet":{"type":1,"data":["x"]}}`, `gA==`, `////`, `{"packet":{"type":2,"data":["x"]},"opts":{"rooms":[1]}}`} {
-		if b, err := ParseBroadcast(data); !errors.Is(err, ErrMalformed) {
+		if b, err := ParseBroadcast([]byte(data)); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: %+v, %v", data, b, err)
 		}
 	}
@@ -167,7 +167,7 @@ func FuzzParseBroadcast(f *testing.F) {
 	f.Add(`["e",{"a":{},"opts":{"rooms":["x"]}}]`, `{"rooms":["r"],"except":[],"flags":{}}`)
 	f.Fuzz(func(t *testing.T, payload, opts string) {
 		data := head + payload + middle + opts + tail
-		plain := parsePlain(data)
+		plain := parsePlain([]byte(data))
 		if plain == nil {
 			return
 		}
