@@ -49,5 +49,6 @@
 // silence. A Redis Cluster works: all keys of one stream have the hash tag of its
 // name. Scripts and reads must not be routed to replicas. With
 // [Options].Replicas, accepted entries outlive a failover, and no others are handed
-// out.
+// out. Without, an entry that Redis lost before its publisher knew that it was
+// there, and that is published again, may come a second time behind the hole.
 package redislog

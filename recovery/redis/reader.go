@@ -62,7 +62,7 @@ func (s *Stream) readOnce() error {
 	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(s.base, s.opts.CallTimeout)
 	defer cancel()
-	var entries *redis.RawCmd
+	var entries *redis.RawWriteToCmd
 	var check *redis.Cmd
 	// The order matters: if the last entry is still there after the read, it was
 	// there before.
@@ -72,7 +72,8 @@ func (s *Stream) readOnce() error {
 		return err
 	}
 	_, err = rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		entries = rawRead(ctx, p, s.opts.Name, pos, min(readBlock, s.opts.CallTimeout/4))
+		s.reply.reset()
+		entries = s.rawRead(ctx, p, pos, min(readBlock, s.opts.CallTimeout/4))
 		check = s.evalExtent(ctx, p, pos, written)
 		if s.opts.Replicas > 0 {
 			// WAIT is about what its connection has written, and so about all that was written before.
@@ -85,9 +86,10 @@ func (s *Stream) readOnce() error {
 		return err
 	}
 	var records []record
-	raw, err := entries.Result()
+	length, err := entries.Result()
 	if err == nil {
-		records, err = readReply(raw)
+		// What is in front was left by a connection that broke, before the client tried another one.
+		records, err = readReply(s.reply.b[len(s.reply.b)-int(length):])
 	}
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return err
@@ -130,9 +132,10 @@ func (s *Stream) readOnce() error {
 	return err
 }
 
-// rawRead asks for what comes after a position.
-func rawRead(ctx context.Context, p redis.Pipeliner, stream string, after recovery.Offset, block time.Duration) *redis.RawCmd {
-	cmd := redis.NewRawCmd(ctx, "xread", "count", readCount, "block", block.Milliseconds(), "streams", stream, after.String())
+// rawRead asks for what comes after a position, and has it written to s.reply.
+func (s *Stream) rawRead(ctx context.Context, p redis.Pipeliner, after recovery.Offset, block time.Duration) *redis.RawWriteToCmd {
+	cmd := redis.NewRawWriteToCmd(ctx, &s.reply, "xread", "count", readCount, "block", block.Milliseconds(),
+		"streams", s.opts.Name, after.String())
 	cmd.SetFirstKeyPos(6)
 	p.Process(ctx, cmd) // it is queued, which does not fail
 	return cmd

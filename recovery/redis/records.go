@@ -114,7 +114,7 @@ func (r *reply) text() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if kind != '$' || n < 0 || n+2 > len(r.rest) {
+	if kind != '$' || n < 0 || n+2 > len(r.rest) || r.rest[n] != '\r' || r.rest[n+1] != '\n' {
 		return nil, errReply
 	}
 	b := r.rest[:n:n]

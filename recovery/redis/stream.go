@@ -45,6 +45,7 @@ type Stream struct {
 	failing error // of the last read; nil: it succeeded
 
 	begun    atomic.Int64  // when the history began, ms
+	reply    rawReply      // owned by the reading goroutine
 	follows  int64         // when the history began that pos is in; owned by the reading goroutine
 	wake     chan struct{} // the queue has something, or closed was set
 	archives chan []*pending
