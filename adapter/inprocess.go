@@ -56,21 +56,24 @@ func (a *InProcess) Members(o Options) []Member {
 	return members
 }
 
-// Occupied reports whether a socket of this server is in any of the rooms.
+// Occupied reports whether a socket of this server is in any of the rooms; without rooms, whether there is a socket.
 func (a *InProcess) Occupied(rooms []string) bool {
 	return a.index.each(&Options{Rooms: rooms}, nil) > 0
 }
 
 // Deliver prepares d and delivers it to the selected sockets of this server; it returns how many there were. If there
 // are none, d is not even encoded. It is what an adapter calls for a broadcast that another server sent or that it read
-// from a log. The fields of o that select are used; its Flags are not: d has its own.
+// from a log. The fields of o that select are used; its Flags are not: d has its own. If its Wire is set, d is taken to be
+// prepared.
 func (a *InProcess) Deliver(d *Delivery, o Options) (int, error) {
-	if a.index.each(&o, nil) == 0 {
-		return 0, nil
-	}
-	// Encoding needs no lock. Who joins in the meantime gets the packet too.
-	if err := a.host.Prepare(d); err != nil {
-		return 0, err
+	if d.Wire == nil {
+		if a.index.each(&o, nil) == 0 {
+			return 0, nil
+		}
+		// Encoding needs no lock. Who joins in the meantime gets the packet too.
+		if err := a.host.Prepare(d); err != nil {
+			return 0, err
+		}
 	}
 	return a.index.each(&o, func(m Member) { m.Deliver(d) }), nil
 }

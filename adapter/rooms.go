@@ -223,6 +223,16 @@ func (x *index) each(o *Options, f func(Member)) int {
 		return visit(x.all, nil, x.find(o.Except, exceptBuf[:0]), f)
 	}
 
+	if len(o.Rooms) == 1 && len(o.Except) == 0 {
+		shard := &x.rooms[x.shardOf(o.Rooms[0])]
+		shard.mu.Lock()
+		defer shard.mu.Unlock()
+		if r := shard.rooms[o.Rooms[0]]; r != nil {
+			return visit(r.members, nil, nil, f)
+		}
+		return 0
+	}
+
 	var set shardSet
 	for _, name := range o.Rooms {
 		set |= 1 << x.shardOf(name)

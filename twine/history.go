@@ -142,13 +142,17 @@ func (l reportingLog) Append(ctx context.Context, ns string, entries []recovery.
 func (h *history) handOut(entries []recovery.Entry) {
 	for i := range entries {
 		e := &entries[i]
-		if len(e.Rooms) > 0 && !h.local.Occupied(e.Rooms) {
+		if !h.local.Occupied(e.Rooms) {
 			continue // most entries, where many servers share a log and rooms are small
 		}
 		offset := e.Offset.String()
 		d := &adapter.Delivery{Offset: offset, Packet: &parser.Packet{Type: parser.Event, Namespace: h.ns.name,
 			Data: e.Data, Attachments: e.Attachments}}
-		if _, err := h.local.Deliver(d, adapter.Options{Rooms: e.Rooms, Except: e.Except}); err != nil {
+		err := host{h.ns}.Prepare(d)
+		if err == nil {
+			_, err = h.local.Deliver(d, adapter.Options{Rooms: e.Rooms, Except: e.Except})
+		}
+		if err != nil {
 			// It was encoded once already, to see that it can be.
 			h.ns.server.opts.Logger.Error("twine: event of the log can't be delivered",
 				slog.String("namespace", h.ns.name), slog.String("offset", offset), slog.Any("error", err))

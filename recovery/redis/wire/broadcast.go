@@ -89,16 +89,20 @@ func (b *Broadcast) StreamData() ([]byte, error) {
 		}
 		return base64.StdEncoding.AppendEncode(nil, packed), nil
 	}
-	opts, err := json.Marshal(b.Options.withLists())
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
-	}
 	// By hand, since package json would compact and check the payload again.
-	out := make([]byte, 0, len(head)+len(b.Packet.Data)+len(middle)+len(opts)+len(tail))
+	out := make([]byte, 0, len(head)+len(b.Packet.Data)+len(middle)+b.Options.size()+len(tail))
 	out = append(out, head...)
 	out = append(out, b.Packet.Data...)
 	out = append(out, middle...)
-	out = append(out, opts...)
+	if plain, ok := appendPlain(out, &b.Options); ok {
+		out = plain
+	} else {
+		opts, err := json.Marshal(b.Options.withLists())
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+		}
+		out = append(out, opts...)
+	}
 	return append(out, tail...), nil
 }
 

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"reflect"
 	"testing"
+
+	"github.com/twine-realtime/twine/twine/parser"
 )
 
 // FuzzPlainOptions: what is read the short way is what package json reads.
@@ -49,6 +51,41 @@ func BenchmarkParseBroadcast(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := ParseBroadcast([]byte(text)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// FuzzAppendPlain: package json reads what is written the short way as what it was.
+func FuzzAppendPlain(f *testing.F) {
+	f.Add("a", "b", "c")
+	f.Add("", "é\u2028", "<&>")
+	f.Add("\"", "\\", "\n")
+	f.Fuzz(func(t *testing.T, a, b, c string) {
+		o := Options{Rooms: []string{a, b}, Except: []string{c}}
+		if checkNames(o.Rooms, o.Except) != nil {
+			return
+		}
+		text, ok := appendPlain(nil, &o)
+		if !ok {
+			return
+		}
+		var read, plain Options
+		if err := json.Unmarshal(text, &read); err != nil || !reflect.DeepEqual(read, o) {
+			t.Errorf("%+v is written as %s and read as %+v, %v", o, text, read, err)
+		}
+		if !plainOptions(text, &plain) || !reflect.DeepEqual(plain, o) {
+			t.Errorf("%s is read as %+v", text, plain)
+		}
+	})
+}
+
+func BenchmarkStreamData(b *testing.B) {
+	packet := parser.Packet{Type: parser.Event, Data: []byte(`["message",{"text":"one hundred bytes or so of a message","n":12345,"room":"room-17"}]`)}
+	broadcast := Broadcast{Packet: packet, Options: Options{Rooms: []string{"room-17"}}}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := broadcast.StreamData(); err != nil {
 			b.Fatal(err)
 		}
 	}
