@@ -35,6 +35,7 @@ type Sessions struct {
 	rdb  redis.UniversalClient
 	opts SessionsOptions
 
+	storing   storing
 	closed    atomic.Bool
 	loading   sync.Mutex
 	loaded    bool
@@ -158,24 +159,24 @@ func (s *Sessions) run(ctx context.Context, script *redis.Script, pid string, ar
 	if err != nil {
 		return nil, fmt.Errorf("failed to reach session %.40q: %w", pid, err)
 	}
-	if answer[0] != "ok" {
-		return nil, fmt.Errorf("%w: %.40q", refusals[answer[0]], pid)
-	}
-	return answer[1:], nil
+	return answer[1:], verdict(answer, pid)
 }
 
-// enlist puts a session into the index of its browser. It goes before what
-// changes the session.
-func (s *Sessions) enlist(ctx context.Context, st *recovery.State, now, expires time.Time) error {
-	if st.TwineID == "" {
-		return nil
-	}
-	err := enlistScript.Run(ctx, s.rdb, []string{s.index(st.TwineID)}, st.PID, expires.Add(lateness).UnixMilli(),
-		now.UnixMilli(), (expires.Sub(now) + lateness).Milliseconds()).Err()
-	if err != nil {
-		return fmt.Errorf("failed to reach the sessions of a browser: %w", err)
+func verdict(answer []string, pid string) error {
+	if answer[0] != "ok" {
+		return fmt.Errorf("%w: %.40q", refusals[answer[0]], pid)
 	}
 	return nil
+}
+
+// enlistment is the call that puts a session into the index of its browser. It
+// goes before what changes the session.
+func (s *Sessions) enlistment(st *recovery.State, now, expires time.Time) call {
+	if st.TwineID == "" {
+		return call{}
+	}
+	return call{script: enlistScript, key: s.index(st.TwineID), args: []any{st.PID, expires.Add(lateness).UnixMilli(),
+		now.UnixMilli(), (expires.Sub(now) + lateness).Milliseconds()}}
 }
 
 // Create implements recovery.Sessions.
@@ -208,15 +209,16 @@ func (s *Sessions) put(ctx context.Context, script *redis.Script, st recovery.St
 	}
 	now := s.opts.Now()
 	expires := now.Add(ttl)
-	if err := s.enlist(ctx, &st, now, expires); err != nil {
-		return err
-	}
 	owner, disconnected := token, int64(0)
 	if released {
 		owner, disconnected = "", now.UnixMilli()
 	}
-	_, err = s.run(ctx, script, st.PID, token, body, owner, disconnected, expires.UnixMilli(), (ttl + lateness).Milliseconds())
-	return err
+	change := &store{enlist: s.enlistment(&st, now, expires), change: call{script: script, key: s.key(st.PID), args: []any{
+		s.forgotten.Load(), token, body, owner, disconnected, expires.UnixMilli(), (ttl + lateness).Milliseconds()}}}
+	if err := s.do(ctx, change); err != nil {
+		return fmt.Errorf("failed to reach session %.40q: %w", st.PID, err)
+	}
+	return verdict(change.answer, st.PID)
 }
 
 // Claim implements recovery.Sessions.
@@ -236,8 +238,11 @@ func (s *Sessions) Claim(ctx context.Context, pid, token string) (st recovery.St
 	if st, err = decodeState(answer); err != nil {
 		return recovery.State{}, "", err
 	}
-	if err := s.enlist(ctx, &st, now, expires); err != nil {
-		return recovery.State{}, "", err
+	if enlist := s.enlistment(&st, now, expires); enlist.script != nil {
+		s.callAll(ctx, []*call{&enlist})
+		if err := enlist.err(); err != nil {
+			return recovery.State{}, "", fmt.Errorf("failed to reach the sessions of a browser: %w", err)
+		}
 	}
 	st.Owner, st.Expires = token, expires
 	return st, previous, nil
@@ -326,5 +331,6 @@ func (s *Sessions) Expire(ctx context.Context, now time.Time) error {
 // Close implements recovery.Sessions. The client stays open.
 func (s *Sessions) Close() error {
 	s.closed.Store(true)
+	s.storing.running.Wait()
 	return nil
 }
