@@ -145,3 +145,49 @@ func inlined(raw []byte, found []placeholder, attachments [][]byte) []byte {
 	}
 	return append(out, raw[behind:]...)
 }
+
+// EachMember calls f with the name, quotes and escapes included, and the value of each member of a raw JSON object, in
+// their order, until f returns false. Both are subslices of data, without surrounding white space. It reports whether f
+// never did, and data is one object and nothing else. That data is UTF-8 is the caller's to check.
+func EachMember(data []byte, f func(name, value []byte) bool) bool {
+	i := skipSpace(data, 0)
+	if i >= len(data) || data[i] != '{' {
+		return false
+	}
+	i = skipSpace(data, i+1)
+	if i < len(data) && data[i] == '}' {
+		return skipSpace(data, i+1) == len(data)
+	}
+	for {
+		start := i
+		if i >= len(data) || data[i] != '"' {
+			return false
+		}
+		var err error
+		if i, err = skipString(data, i); err != nil {
+			return false
+		}
+		name := data[start:i:i]
+		if i = skipSpace(data, i); i >= len(data) || data[i] != ':' {
+			return false
+		}
+		start = skipSpace(data, i+1)
+		if i, err = skipValue(data, start, 1); err != nil {
+			return false
+		}
+		if !f(name, data[start:i:i]) {
+			return false
+		}
+		if i = skipSpace(data, i); i >= len(data) {
+			return false
+		}
+		switch data[i] {
+		case ',':
+			i = skipSpace(data, i+1)
+		case '}':
+			return skipSpace(data, i+1) == len(data)
+		default:
+			return false
+		}
+	}
+}

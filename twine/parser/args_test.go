@@ -244,3 +244,32 @@ func TestDecodeArgRefuses(t *testing.T) {
 		}
 	}
 }
+
+func TestEachMember(t *testing.T) {
+	for _, object := range []string{`{}`, ` { } `, `{"a":1}`, `{ "a" : [1, {"b":"}"}] , "\"" : null , "" : "x" } `} {
+		want := map[string]json.RawMessage{}
+		if err := json.Unmarshal([]byte(object), &want); err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]json.RawMessage{}
+		if !EachMember([]byte(object), func(name, value []byte) bool {
+			var text string
+			if err := json.Unmarshal(name, &text); err != nil {
+				t.Errorf("%s: name %s: %v", object, name, err)
+			}
+			got[text] = value
+			return true
+		}) || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %s", object, got)
+		}
+	}
+	for _, object := range []string{``, ` `, `[]`, `{`, `{"a"`, `{"a":`, `{"a":1`, `{"a":1,`, `{"a":1,}`, `{"a":1}}`, `{"a":1}x`, `{a:1}`, `{"a" 1}`,
+		`{"a":1 "b":2}`, `{,}`, `{"a":01}`, `{"a":[}`, `{}x`} {
+		if EachMember([]byte(object), func(_, _ []byte) bool { return true }) {
+			t.Errorf("%s is an object", object)
+		}
+	}
+	if n := 0; EachMember([]byte(`{"a":1,"b":2}`), func(_, _ []byte) bool { n++; return false }) || n != 1 {
+		t.Errorf("called %d times", n)
+	}
+}

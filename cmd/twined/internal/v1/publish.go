@@ -143,13 +143,17 @@ func readMessages(w http.ResponseWriter, r *http.Request) (messages []Message, b
 		Message
 		Messages []Message `json:"messages"`
 	}
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&in); err != nil {
-		return nil, false, bad("the body is not a message: %v", err)
-	}
-	if _, err := decoder.Token(); err != io.EOF {
-		return nil, false, bad("there is something behind the message")
+	if plain, ok := plainBatch(body); ok {
+		in.Messages = plain
+	} else {
+		decoder := json.NewDecoder(bytes.NewReader(body))
+		decoder.DisallowUnknownFields()
+		if err := decoder.Decode(&in); err != nil {
+			return nil, false, bad("the body is not a message: %v", err)
+		}
+		if _, err := decoder.Token(); err != io.EOF {
+			return nil, false, bad("there is something behind the message")
+		}
 	}
 	key, err := headerKey(r.Header)
 	if err != nil {
