@@ -6,14 +6,13 @@ import (
 	"fmt"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/twine-realtime/twine/adapter"
 	"github.com/twine-realtime/twine/adapter/adaptertest"
+	"github.com/twine-realtime/twine/twine/leaktest"
 	"github.com/twine-realtime/twine/twine/parser"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func TestInProcess(t *testing.T) {
 	adaptertest.Run(t, func(t *testing.T, h adapter.Host) adapter.Adapter {

@@ -351,7 +351,7 @@ func TestFullQueueMakesPublishersWait(t *testing.T) {
 	if _, err := f.Append(message(3)); !errors.Is(err, recovery.ErrFull) {
 		t.Fatalf("append to a full queue: %v", err)
 	}
-	short, cancel := context.WithTimeout(ctx, 5*time.Millisecond)
+	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()
 	if _, _, err := f.Publish(short, message(4)); !errors.Is(err, recovery.ErrFull) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("publish to a full queue: %v", err)
@@ -373,7 +373,7 @@ func TestPublisherThatGivesUpLosesNothing(t *testing.T) {
 	f := newFixture(t, nil)
 	release := make(chan struct{})
 	f.durable.set(func(l *faultyLog) { l.before = func([]recovery.Entry) error { <-release; return nil } })
-	short, cancel := context.WithTimeout(ctx, 5*time.Millisecond)
+	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()
 	if _, _, err := f.Publish(short, message(1)); !errors.Is(err, recovery.ErrNotDurable) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("gave up: %v", err)

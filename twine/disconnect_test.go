@@ -16,7 +16,7 @@ import (
 )
 
 func TestDisconnectReasons(t *testing.T) {
-	heartbeat := &twine.Options{Engine: engineio.Options{PingInterval: 50 * time.Millisecond, PingTimeout: 30 * time.Millisecond}}
+	heartbeat := &twine.Options{Engine: engineio.Options{PingInterval: 50 * time.Millisecond, PingTimeout: 300 * time.Millisecond}}
 	for _, test := range []struct {
 		want string
 		opts *twine.Options
@@ -228,7 +228,7 @@ func TestSecondConnectReplacesTheFirstWhileMiddlewareRuns(t *testing.T) {
 }
 
 func TestConnectTimeout(t *testing.T) {
-	srv := serve(t, &twine.Options{ConnectTimeout: 50 * time.Millisecond})
+	srv := serve(t, &twine.Options{ConnectTimeout: 400 * time.Millisecond}) // long enough for the one that joins
 	onSync(srv)
 	idle := dial(t, srv)
 	busy, _ := connected(t, srv)

@@ -19,16 +19,15 @@ import (
 
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
-	"go.uber.org/goleak"
-
 	"github.com/twine-realtime/twine/twine"
+	"github.com/twine-realtime/twine/twine/leaktest"
 	"github.com/twine-realtime/twine/twine/parser"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // patience is how long anything may take before a test gives up.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // eventually polls until ok returns true.
 func eventually(t testing.TB, what string, ok func() bool) {

@@ -56,7 +56,7 @@ type rooms interface {
 var _ adapter.Adapter = (*Adapter)(nil)
 
 func newAdapter(host adapter.Host, h *hub) *Adapter {
-	local := adapter.NewInProcess(lazyHost{host})
+	local := adapter.NewInProcess(host)
 	a := &Adapter{rooms: local, local: local, host: host, hub: h, opts: h.opts, uid: rand.Text()[:16],
 		unready: make(chan struct{}), questions: make(map[string]*question)}
 	key, name := h.opts.Key, host.Name()
@@ -89,24 +89,6 @@ func (a *Adapter) Close() error {
 		a.hub.leave(a)
 	})
 	return nil
-}
-
-// lazyHost reads the payload of another server's broadcast when there is somebody who gets it.
-type lazyHost struct{ adapter.Host }
-
-// packed is the wire of a delivery before it is prepared.
-type packed string
-
-func (h lazyHost) Prepare(d *adapter.Delivery) error {
-	if payload, ok := d.Wire.(packed); ok {
-		p := *d.Packet
-		var err error
-		if p.Data, p.Attachments, err = unpackPayload(string(payload)); err != nil {
-			return err
-		}
-		d.Packet = &p
-	}
-	return h.Host.Prepare(d)
 }
 
 // Broadcast implements [adapter.Adapter]. It does not wait for Redis. An error that matches [ErrUnreachable] says that

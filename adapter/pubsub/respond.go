@@ -48,8 +48,11 @@ func (a *Adapter) onBroadcast(payload string) {
 	if b.uid == a.uid || !a.isMine(b) {
 		return
 	}
-	d := &adapter.Delivery{Packet: a.packet(), Flags: b.options.Flags, Wire: packed(b.payload)}
-	if _, err := a.local.Deliver(d, b.options); err != nil {
+	d, err := a.delivery(b)
+	if err == nil && d != nil {
+		_, err = a.local.Deliver(d, b.options)
+	}
+	if err != nil {
 		a.warn("broadcast of another server can't be delivered", err)
 	}
 }
@@ -59,9 +62,18 @@ func (a *Adapter) isMine(b *broadcast) bool {
 	return b.namespace == a.host.Name() || b.namespace == "" && a.host.Name() == "/"
 }
 
-// packet returns an event whose payload is not read yet, see lazyHost.
-func (a *Adapter) packet() *parser.Packet {
-	return &parser.Packet{Type: parser.Event, Namespace: a.host.Name()}
+// delivery reads the payload of another server's broadcast. It is nil if nobody here is in the rooms: then that would be work
+// for nothing.
+func (a *Adapter) delivery(b *broadcast) (*adapter.Delivery, error) {
+	if !a.local.Occupied(b.options.Rooms) {
+		return nil, nil
+	}
+	p := &parser.Packet{Type: parser.Event, Namespace: a.host.Name()}
+	var err error
+	if p.Data, p.Attachments, err = unpackPayload(b.payload); err != nil {
+		return nil, err
+	}
+	return &adapter.Delivery{Packet: p, Flags: b.options.Flags}, nil
 }
 
 func (a *Adapter) onRequest(r *request) {
@@ -259,8 +271,11 @@ func (a *Adapter) askClients(r *request) {
 	}
 	ctx, cancel := context.WithTimeout(a.base, timeout)
 	relay := &relay{a: a, to: r, cancel: cancel, open: -1}
-	d := &adapter.Delivery{Packet: a.packet(), Flags: r.broadcast.options.Flags, Wire: packed(r.broadcast.payload)}
-	n, err := a.local.DeliverWithAck(ctx, d, r.broadcast.options, relay)
+	n := 0
+	d, err := a.delivery(&r.broadcast)
+	if err == nil && d != nil {
+		n, err = a.local.DeliverWithAck(ctx, d, r.broadcast.options, relay)
+	}
 	if err != nil {
 		a.warn("broadcast of another server can't be delivered", err)
 	}

@@ -20,16 +20,17 @@ import (
 	"github.com/twine-realtime/twine/adapter/adaptertest"
 	redislog "github.com/twine-realtime/twine/recovery/redis"
 	"github.com/twine-realtime/twine/recovery/redis/redistest"
+	"github.com/twine-realtime/twine/twine/leaktest"
 	"github.com/twine-realtime/twine/twine/parser"
 )
 
 func TestMain(m *testing.M) {
 	logging.Disable() // servers are killed here
 	// The client's own, which notices within a second that it was closed.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
+	leaktest.Main(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
 }
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
@@ -320,11 +321,17 @@ func TestSilentServer(t *testing.T) {
 	if _, err := pubsub.Receive(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	answers, err := servers[0].ServerSideEmitWithAck(ctx, []byte(`["q"]`), nil)
-	if len(answers) != 1 || err == nil {
-		t.Errorf("%d answers, %v", len(answers), err)
+	// On a busy machine the other one takes its time, too.
+	for wait := 300 * time.Millisecond; ; wait *= 2 {
+		ctx, cancel := context.WithTimeout(t.Context(), wait)
+		answers, err := servers[0].ServerSideEmitWithAck(ctx, []byte(`["q"]`), nil)
+		cancel()
+		if err == nil || len(answers) != 1 && wait > patience {
+			t.Errorf("%d answers within %s, %v", len(answers), wait, err)
+		}
+		if err == nil || len(answers) == 1 || wait > patience {
+			break
+		}
 	}
 }
 

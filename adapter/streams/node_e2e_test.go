@@ -309,6 +309,12 @@ func TestHistoryWithNode(t *testing.T) {
 	}
 	start := log.Handed()
 	n.do("emit", "theirs", 1)
+	// Node may still have it to send when it has emitted it.
+	eventually(t, "it is in the log", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(got) == 1
+	})
 	offset, _, err := log.Publish(t.Context(), recovery.Entry{ID: "key", Rooms: []string{"room"}, Data: []byte(`["ours",2]`)})
 	if err != nil {
 		t.Fatal(err)

@@ -84,7 +84,7 @@ func (c *client) joined() bool {
 // dial returns a client that has yet to join. auth is a JSON object, or empty.
 func dial(t testing.TB, address, nsp, query, auth string) *client {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience/10)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	conn, early, _, err := ws.Dial(ctx, "ws://"+address+"/socket.io/?EIO=4&transport=websocket"+query)
 	if err != nil {

@@ -109,9 +109,10 @@ func TestHandshake(t *testing.T) {
 
 func TestQueue(t *testing.T) {
 	var q queue
-	hold, done := make(chan struct{}), make(chan struct{})
+	begun, hold, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	var got []int
-	q.put(func() { <-hold })
+	q.put(func() { close(begun); <-hold })
+	<-begun // so it does not wait in the queue itself
 	if q.idle() {
 		t.Error("idle at work")
 	}

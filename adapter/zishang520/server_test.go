@@ -12,11 +12,12 @@ import (
 
 	"github.com/twine-realtime/twine/adapter/zishang520"
 	redislog "github.com/twine-realtime/twine/recovery/redis"
+	"github.com/twine-realtime/twine/twine/leaktest"
 )
 
 func TestMain(m *testing.M) {
 	logging.Disable()
-	goleak.VerifyTestMain(m,
+	leaktest.Main(m,
 		// The client's own, which notices within a second that it was closed.
 		goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"),
 		// Timers of that library, which outlive some of its connections.

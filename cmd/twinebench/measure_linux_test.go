@@ -22,7 +22,7 @@ func measureSmall(t *testing.T, server, jsDir string, set settings) sample {
 		t.Fatal(err)
 	}
 	of := &result{Server: server, command: command}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), roundTimeout)
 	defer cancel()
 	s, err := measure(ctx, set, of)
 	if err != nil {
@@ -72,7 +72,8 @@ func TestScenarios(t *testing.T) {
 
 func TestOthers(t *testing.T) {
 	others, err := withOthers(func() error { return pause(t.Context(), 50*time.Millisecond) })
-	if err != nil || others < 0 || others > float64(runtime.NumCPU())+0.5 {
+	// What is counted and when are not read at the same moment, so a busy machine seems to have more processors.
+	if err != nil || others < 0 || others > 4*float64(runtime.NumCPU()) {
 		t.Errorf("%v, %v", others, err)
 	}
 	failure := errors.New("failure")

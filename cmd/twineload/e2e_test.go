@@ -17,7 +17,7 @@ import (
 func runTool(t *testing.T, args string) *result {
 	t.Helper()
 	s := parse(t, args)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	r, err := run(ctx, s, newProgress(os.Stderr))
 	if err != nil {

@@ -4,7 +4,7 @@ import (
 	"os"
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/twine-realtime/twine/twine/leaktest"
 )
 
 // TestMain lets the test's own program be a worker too, as the tool's is.
@@ -13,5 +13,5 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }

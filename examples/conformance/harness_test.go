@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
+	"github.com/twine-realtime/twine/twine/leaktest"
 )
 
 // patience bounds every wait of the tests. It is long because a loaded machine must not fail them.
@@ -21,7 +21,7 @@ const patience = 20 * time.Second
 // calm is the timing for tests that are not about timing: nobody is pinged or closed while the machine is busy.
 var calm = timing{patience, patience, patience}
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // host is a suite's server as its clients see it.
 type host struct {

@@ -35,7 +35,7 @@ func runChecks(t *testing.T, script string, settings map[string]any) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 15*patience)
 	defer cancel()
 	node := exec.CommandContext(ctx, "node", "--test-reporter=tap", script, string(argument))
 	node.Dir = checks

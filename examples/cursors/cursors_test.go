@@ -14,7 +14,7 @@ import (
 	"github.com/gobwas/ws/wsutil"
 )
 
-const patience = 10 * time.Second
+const patience = time.Minute
 
 func start(t *testing.T) *httptest.Server {
 	b := newBoard()

@@ -107,7 +107,7 @@ func endSession(t *testing.T, sid string, nodes []*node) (owner *node) {
 	t.Helper()
 	for _, n := range nodes {
 		url := "http://" + n.address + "/socket.io/?EIO=4&transport=polling&sid=" + sid
-		response, err := http.Post(url, "text/plain", strings.NewReader("1"))
+		response, err := nodeClient.Post(url, "text/plain", strings.NewReader("1"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -116,7 +116,7 @@ func endSession(t *testing.T, sid string, nodes []*node) (owner *node) {
 			continue
 		}
 		owner = n
-		if response, err = http.Get(url); err != nil {
+		if response, err = nodeClient.Get(url); err != nil {
 			t.Fatal(err)
 		}
 		response.Body.Close()

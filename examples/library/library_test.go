@@ -16,7 +16,7 @@ import (
 	"github.com/gobwas/ws/wsutil"
 )
 
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // program is the example, running.
 type program struct {

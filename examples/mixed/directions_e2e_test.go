@@ -59,7 +59,7 @@ func TestAllDirections(t *testing.T) {
 		}
 	}
 	sending.Wait()
-	ticksBefore := lastTick(clients[2])
+	ticksBefore := lastTick(clients[2].counts())
 	for i, c := range clients {
 		for _, text := range sent {
 			eventually(t, fmt.Sprintf("%q comes to client %d", text, i), func() bool { return c.counts()[text] > 0 })
@@ -72,7 +72,7 @@ func TestAllDirections(t *testing.T) {
 	for i, c := range clients {
 		eventually(t, fmt.Sprintf("the last messages and a tick come to client %d", i), func() bool {
 			counts := c.counts()
-			return counts["last through 0"] > 0 && counts["last through 1"] > 0 && counts["last through 2"] > 0 && lastTick(c) > ticksBefore
+			return counts["last through 0"] > 0 && counts["last through 1"] > 0 && counts["last through 2"] > 0 && lastTick(counts) > ticksBefore
 		})
 		counts := c.counts()
 		for text, n := range counts {
@@ -80,7 +80,7 @@ func TestAllDirections(t *testing.T) {
 				t.Errorf("%q came to client %d %d times", text, i, n)
 			}
 		}
-		for n := firstTick(c); n <= lastTick(c); n++ {
+		for n := firstTick(counts); n <= lastTick(counts); n++ {
 			if counts[fmt.Sprint("tick ", n)] != 1 {
 				t.Errorf("tick %d came to client %d %d times", n, i, counts[fmt.Sprint("tick ", n)])
 			}
@@ -107,8 +107,8 @@ func sortedNames(children map[int]string) (names []string) {
 	return names
 }
 
-func ticks(l *listener) (numbers []int) {
-	for text := range l.counts() {
+func ticks(counts map[string]int) (numbers []int) {
+	for text := range counts {
 		var n int
 		if _, err := fmt.Sscanf(text, "tick %d", &n); err == nil {
 			numbers = append(numbers, n)
@@ -117,11 +117,11 @@ func ticks(l *listener) (numbers []int) {
 	return append(numbers, 0)
 }
 
-func lastTick(l *listener) int { return slices.Max(ticks(l)) }
+func lastTick(counts map[string]int) int { return slices.Max(ticks(counts)) }
 
 // firstTick returns 1 if there was none.
-func firstTick(l *listener) int {
-	numbers := ticks(l)
+func firstTick(counts map[string]int) int {
+	numbers := ticks(counts)
 	slices.Sort(numbers)
 	return append(numbers, 1)[1]
 }

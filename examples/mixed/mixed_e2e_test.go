@@ -24,9 +24,9 @@ import (
 
 const (
 	// patience is how long anything may take that should happen soon, on a slow and busy machine.
-	patience = 30 * time.Second
+	patience = time.Minute
 	// buildPatience is how long the example may take until it is up: it builds twined.
-	buildPatience = 3 * time.Minute
+	buildPatience = 5 * time.Minute
 	modules       = "../../testdata/js/node_modules"
 )
 

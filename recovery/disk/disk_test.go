@@ -5,11 +5,10 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/twine-realtime/twine/recovery"
 	"github.com/twine-realtime/twine/recovery/disk"
 	"github.com/twine-realtime/twine/recovery/recoverytest"
+	"github.com/twine-realtime/twine/twine/leaktest"
 )
 
 func TestLog(t *testing.T) {
@@ -42,7 +41,7 @@ func TestMain(m *testing.M) {
 	if child() {
 		return
 	}
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 func TestSessions(t *testing.T) {

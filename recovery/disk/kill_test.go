@@ -127,7 +127,7 @@ func TestKill(t *testing.T) {
 	for range kills {
 		cmd, out := startChild(t, "publish", path)
 		lines, until := 0, rand.IntN(3000)
-		after := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
+		after := time.AfterFunc(5*time.Minute, func() { _ = cmd.Process.Kill() })
 		scanner := bufio.NewScanner(out)
 		for scanner.Scan() {
 			// The last line may have been cut off.

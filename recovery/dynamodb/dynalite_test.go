@@ -83,7 +83,7 @@ func (d *dynalite) start() error {
 	if err := d.cmd.Start(); err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(30 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		conn, err := net.Dial("tcp", d.address())
 		if err == nil {
 			return conn.Close()

@@ -19,7 +19,7 @@ import (
 
 // quick are options that make retries and timeouts short.
 func quick(table string) dynamodb.Options {
-	return dynamodb.Options{Table: table, CallTimeout: 300 * time.Millisecond, Timeout: 5 * time.Second, Backoff: 5 * time.Millisecond, Logger: quiet}
+	return dynamodb.Options{Table: table, CallTimeout: 2 * time.Second, Timeout: time.Minute, Backoff: 5 * time.Millisecond, Logger: quiet}
 }
 
 // publication is what a publisher of a test was told.
@@ -96,7 +96,7 @@ func sequencer(t testing.TB, log recovery.Log, deliver func([]recovery.Entry)) *
 	t.Helper()
 	seq, err := recovery.NewSequencer(ctx, recovery.SequencerOptions{
 		Namespace: "/", Durable: log, Deliver: deliver, Logger: quiet,
-		CommitTimeout: 2 * time.Second, RetryDelay: 10 * time.Millisecond,
+		CommitTimeout: 10 * time.Second, RetryDelay: 10 * time.Millisecond,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -159,7 +159,11 @@ func TestFaults(t *testing.T) {
 			t.Parallel()
 			p := newProxy(t, server(t))
 			api := client(p.address())
-			store := openStore(t, api, quick(newTable(t, api)))
+			opts := quick(newTable(t, api))
+			if name == "late" {
+				opts.CallTimeout = 300 * time.Millisecond
+			}
+			store := openStore(t, api, opts)
 			log := store.Log()
 			start, err := log.Start(ctx, "/")
 			if err != nil {

@@ -34,7 +34,7 @@ func killEverywhere(t *testing.T, at killer) {
 	for more := true; more && step <= steps; step++ {
 		for how := range killKinds {
 			opts := quick(newTable(t, api))
-			opts.CallTimeout, opts.Timeout = 3*time.Second, 20*time.Second
+			opts.CallTimeout, opts.Timeout = 3*time.Second, time.Minute
 			more = at(t, d, p, api, opts, step, how) && more
 		}
 	}

@@ -71,7 +71,7 @@ func TestFailover(t *testing.T) {
 			t.Logf("the new replica is there after %v", time.Since(began))
 			l.more(t, 1)
 			t.Logf("publishing goes on after %v", time.Since(began))
-			if took := time.Since(linked); took > 5*time.Second {
+			if took := time.Since(linked); took > 15*time.Second {
 				t.Errorf("publishing goes on %v after that", took)
 			}
 			l.more(t, 500)
@@ -101,7 +101,7 @@ func TestSwitchover(t *testing.T) {
 	linked := time.Now()
 	l.more(t, 20)
 	t.Logf("publishing goes on after %v", time.Since(began))
-	if took := time.Since(linked); took > 5*time.Second {
+	if took := time.Since(linked); took > 15*time.Second {
 		t.Errorf("publishing goes on %v after that", took)
 	}
 	l.more(t, 500)

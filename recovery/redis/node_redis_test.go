@@ -18,7 +18,7 @@ import (
 	"github.com/twine-realtime/twine/recovery/memory"
 )
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()

@@ -54,20 +54,18 @@ func TestPeersAnswer(t *testing.T) {
 // come back.
 func TestPeersThatAreGone(t *testing.T) {
 	server := redistest.Start(t)
-	a, left, crashed := newPeers(t, server, PeersOptions{}), newPeers(t, server, PeersOptions{}), newPeers(t, server, PeersOptions{})
+	opts := PeersOptions{Lease: time.Minute}
+	a, left, crashed := newPeers(t, server, opts), newPeers(t, server, opts), newPeers(t, server, opts)
 	if err := left.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	began := time.Now()
+	// It is not waited for: then the first answer would be ErrSilent.
 	if _, err := a.Ask(t.Context(), left.Name(), nil); !errors.Is(err, recovery.ErrNoPeer) {
 		t.Errorf("one that left: %v", err)
 	}
-	if took := time.Since(began); took >= silence {
-		t.Errorf("it was waited for, for %v", took)
-	}
 	crashed.cancel()
 	_ = crashed.pubsub.Close()
-	began = time.Now()
+	began := time.Now()
 	if _, err := a.Ask(t.Context(), crashed.Name(), nil); !errors.Is(err, recovery.ErrSilent) {
 		t.Errorf("one that crashed: %v", err)
 	}
@@ -75,15 +73,16 @@ func TestPeersThatAreGone(t *testing.T) {
 		_, err := a.Ask(t.Context(), crashed.Name(), nil)
 		return errors.Is(err, recovery.ErrNoPeer)
 	})
-	if took := time.Since(began); took < silence || took >= 2*silence {
+	if took := time.Since(began); took < silence || took >= opts.Lease/2 {
 		t.Errorf("given up after %v", took)
 	}
 }
 
 // A server that hangs may still hold its clients' connections. It is gone when its lease has ended, not before.
 func TestPeerThatHangs(t *testing.T) {
+	t.Parallel() // it is mostly waiting
 	server := redistest.Start(t)
-	opts := PeersOptions{Lease: 600 * time.Millisecond}
+	opts := PeersOptions{Lease: 2 * time.Second}
 	a, hangs := newPeers(t, server, opts), newPeers(t, server, opts)
 	hangs.Serve(func(ctx context.Context, _ []byte) []byte { <-ctx.Done(); return nil })
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)

@@ -17,13 +17,12 @@ import (
 
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
-	"go.uber.org/goleak"
-
 	"github.com/twine-realtime/twine/twine/engineio"
 	"github.com/twine-realtime/twine/twine/forward"
+	"github.com/twine-realtime/twine/twine/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // echo sends back what it gets.
 type echo struct{ session *engineio.Session }
@@ -73,7 +72,7 @@ func start(t *testing.T, ids ...string) *cluster {
 		c.nodes[int(c.turns.Add(1))%len(c.nodes)].http.Config.Handler.ServeHTTP(w, r)
 	}))
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		for _, n := range c.nodes {
 			n.Forwarder.Close()
@@ -145,7 +144,7 @@ func (c *cluster) open(base string) string {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(10 * time.Second)
+	deadline := time.NewTimer(time.Minute)
 	defer deadline.Stop()
 	pace := time.NewTicker(2 * time.Millisecond)
 	defer pace.Stop()

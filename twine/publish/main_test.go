@@ -12,10 +12,10 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
+	"github.com/twine-realtime/twine/twine/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // server answers requests without a network, so that a test's clock can be a false one. Unless a test says otherwise it
 // takes each message once, as the daemon does.

@@ -386,7 +386,7 @@ func TestChromium(t *testing.T) {
 			got = b.state()
 			return got.Disconnected != ""
 		})
-		if got.Disconnected != "transport close" || time.Since(since) > 4*time.Second {
+		if got.Disconnected != "transport close" || time.Since(since) > 20*time.Second {
 			t.Errorf("disconnected after %s: %s", time.Since(since), got.Disconnected)
 		}
 	})

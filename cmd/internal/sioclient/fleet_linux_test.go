@@ -129,7 +129,7 @@ func site(t *testing.T) (*twine.Server, http.Handler) {
 	}
 	srv := twine.NewServer(&opts)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := srv.Close(ctx); err != nil {
 			t.Error(err)
@@ -249,7 +249,10 @@ func TestFleetNamesTheStepThatFailed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := startFleet(t, 1, test.handler, func(o *FleetOptions) {
-				o.CookiePath, o.Timeout = test.cookie, 300*time.Millisecond
+				o.CookiePath, o.Timeout = test.cookie, time.Minute
+				if name == "no answer" {
+					o.Timeout = 300 * time.Millisecond
+				}
 				place := o.Place
 				o.Place = func(i, failed int) Place {
 					p := place(i, failed)

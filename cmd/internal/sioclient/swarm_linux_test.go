@@ -15,12 +15,11 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/twine-realtime/twine/twine/engineio"
+	"github.com/twine-realtime/twine/twine/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // testServer answers every CONNECT and remembers who is there.
 type testServer struct {
@@ -61,7 +60,7 @@ func newTestServer(t *testing.T, opts *engineio.Options) *testServer {
 	front := httptest.NewServer(engine)
 	s.addr = front.Listener.Addr().String()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := engine.Close(ctx); err != nil {
 			t.Error(err)
@@ -81,7 +80,7 @@ func (s *testServer) send(data string) {
 }
 
 func deadline(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -94,6 +94,6 @@ func startChat(t *testing.T) (address string) {
 			t.Errorf("chat: %v\n%s", err, log)
 		}
 	})
-	line := out.waitFor(t, 0, "the chat is up", func(line string) bool { return strings.HasPrefix(line, "Chat at ") })
+	line := out.waitWithin(t, buildPatience, 0, "the chat is up", func(line string) bool { return strings.HasPrefix(line, "Chat at ") })
 	return strings.Fields(line)[2]
 }

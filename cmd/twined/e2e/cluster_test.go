@@ -37,7 +37,8 @@ func startHAProxy(t *testing.T, nodes []*daemon) (url string) {
 	config := fmt.Sprintf(`
 defaults
     mode http
-    timeout connect 2s
+    timeout connect 10s
+    timeout check 10s
     timeout client 60s
     timeout server 60s
     timeout tunnel 60s
@@ -127,8 +128,8 @@ func TestNoStickySessions(t *testing.T) {
 // TestNodeIsKilled: its clients go on at another one, with their ids, their rooms and what they missed.
 func TestNodeIsKilled(t *testing.T) {
 	redis := redistest.Start(t)
-	nodes := startCluster(t, redis, 1)
-	doomed := launch(t, filepath.Join(t.TempDir(), "data"), "--redis-url", "redis://"+redis.Addr, "--api-key", clusterKey)
+	nodes := startCluster(t, redis, 1, longReplay...)
+	doomed := launch(t, filepath.Join(t.TempDir(), "data"), append([]string{"--redis-url", "redis://" + redis.Addr, "--api-key", clusterKey}, longReplay...)...)
 	url := startHAProxy(t, append(nodes, doomed))
 	stream := startStubbornStream(t, nodes[0], "r")
 	var clients []*node
@@ -234,7 +235,7 @@ func startDynalite(t *testing.T) (endpoint string) {
 func TestRedisForgetsAndDynamoDBDoesNot(t *testing.T) {
 	endpoint := startDynalite(t)
 	redis := redistest.Start(t)
-	nodes := startCluster(t, redis, 2, "--dynamodb-table", "history", "--dynamodb-endpoint", endpoint, "--dynamodb-create-table")
+	nodes := startCluster(t, redis, 2, "--dynamodb-table", "history", "--dynamodb-endpoint", endpoint, "--dynamodb-create-table", "--max-replay", "100000")
 	options := `{"package": "socket.io-client", "options": {"transports": ["websocket"], "reconnectionDelay": 100}, "rooms": ["r"], "once": true}`
 	link := startProxy(t, nodes[1].host)
 	there, away := startNode(t, "subscriber.mjs", nodes[0].url(), options), startNode(t, "subscriber.mjs", link.url(), options)

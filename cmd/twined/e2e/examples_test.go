@@ -41,7 +41,7 @@ func startExample(t *testing.T, name, prefix string, args ...string) (address st
 			t.Errorf("%s: %v\n%s", name, err, log)
 		}
 	})
-	line := out.waitFor(t, 0, name+" is up", func(line string) bool { return strings.HasPrefix(line, prefix) })
+	line := out.waitWithin(t, buildPatience, 0, name+" is up", func(line string) bool { return strings.HasPrefix(line, prefix) })
 	return strings.TrimSpace(strings.TrimPrefix(line, prefix)), out
 }
 

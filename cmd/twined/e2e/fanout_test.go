@@ -30,7 +30,7 @@ func TestFanOut(t *testing.T) {
 	}
 	wg.Wait()
 
-	within(t, 2*time.Minute, "every client has every message", func() bool {
+	within(t, 5*time.Minute, "every client has every message", func() bool {
 		for _, p := range peers {
 			if p.count() < publishers*messages {
 				return false

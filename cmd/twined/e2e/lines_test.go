@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // lines collects what a process writes, line by line.
@@ -44,7 +45,12 @@ func (l *lines) String() string { return strings.Join(l.from(0), "\n") }
 // waitFor returns the first line from number n on that matches.
 func (l *lines) waitFor(t *testing.T, n int, what string, match func(line string) bool) (found string) {
 	t.Helper()
-	eventually(t, what, func() bool {
+	return l.waitWithin(t, patience, n, what, match)
+}
+
+func (l *lines) waitWithin(t *testing.T, limit time.Duration, n int, what string, match func(line string) bool) (found string) {
+	t.Helper()
+	within(t, limit, what, func() bool {
 		for _, line := range l.from(n) {
 			if match(line) {
 				found = line

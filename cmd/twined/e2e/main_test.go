@@ -14,8 +14,10 @@ import (
 
 const (
 	// patience is how long anything may take that should happen soon, on a slow and busy machine.
-	patience = 30 * time.Second
-	jsFolder = "../../../testdata/js"
+	patience = time.Minute
+	// buildPatience is how long a program may take until it is up that builds twined before.
+	buildPatience = 5 * time.Minute
+	jsFolder      = "../../../testdata/js"
 )
 
 // binary is the twined under test.

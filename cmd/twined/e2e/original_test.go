@@ -51,6 +51,9 @@ func TestOriginalLibraries(t *testing.T) {
 	waitConsole(t, b, "a", "Connected to the Twine server", 1)
 	waitConsole(t, b, "a", "You have joined room: room A", 1)
 
+	// The library attaches its listener a while after it has its socket.
+	eventually(t, "the library listens", func() bool { return b.truth("a", `twine.socket.listeners("message").length > 0`) })
+
 	const messages = 20
 	publisher := startNode(t, "publisher.mjs", d.url(), d.key, "room A", fmt.Sprint(messages))
 	eventually(t, "the publisher is done", func() bool {

@@ -28,7 +28,7 @@ func subscribeOnce(t *testing.T, url string, options map[string]any, rooms ...st
 // TestStockClientsMissNothing cuts clients off in all the ways there are, with messages flowing, and ends and kills the
 // daemon meanwhile. Each client says that it was recovered each time, and has every message once, in order.
 func TestStockClientsMissNothing(t *testing.T) {
-	d := launch(t, t.TempDir())
+	d := launch(t, t.TempDir(), longReplay...)
 	network := startProxy(t, d.host)
 	clients := map[string]*node{}
 	for name, options := range variants {

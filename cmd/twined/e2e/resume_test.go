@@ -109,7 +109,7 @@ func (b *tabs) rooms(tab string) []string {
 
 // TestReloadMissesNothing reloads a page while messages flow. It subscribed before the first time only.
 func TestReloadMissesNothing(t *testing.T) {
-	d := startDaemon(t)
+	d := startDaemon(t, longReplay...)
 	b := startTabs(t, d)
 	b.open("a", "r")
 	b.subscribe("a", "r")

@@ -11,6 +11,10 @@ import (
 	"time"
 )
 
+// longReplay are arguments of a daemon whose clients miss many messages of a stream, on a slow machine more than a daemon sends
+// again by default.
+var longReplay = []string{"--max-replay", "100000"}
+
 // stream publishes numbered messages into a room, {"n": 1} first, one after the other.
 type stream struct {
 	mu      sync.Mutex

@@ -13,8 +13,8 @@ import (
 func TestTwinejsCluster(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
-	nodes := startCluster(t, redis, 2)
-	doomed := launch(t, t.TempDir(), "--redis-url", "redis://"+redis.Addr, "--api-key", clusterKey)
+	nodes := startCluster(t, redis, 2, longReplay...)
+	doomed := launch(t, t.TempDir(), append([]string{"--redis-url", "redis://" + redis.Addr, "--api-key", clusterKey}, longReplay...)...)
 	p := startTwinePages(t, nodes[0].url()+"/twine.js", startHAProxy(t, append(nodes, doomed)))
 	for _, tab := range twinejsTransports {
 		p.url, _, _ = cutQuery(p.url)

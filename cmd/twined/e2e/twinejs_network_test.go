@@ -16,7 +16,7 @@ var twinejsTransports = []string{"websocket", "polling"}
 // TestTwinejsOffline takes the network from a browser in the middle of a stream, as a laptop's lid does.
 func TestTwinejsOffline(t *testing.T) {
 	t.Parallel()
-	d := startDaemon(t)
+	d := startDaemon(t, longReplay...)
 	p := startTwinePages(t, d.url()+"/twine.js", d.url())
 	for _, tab := range twinejsTransports {
 		p.url, _, _ = cutQuery(p.url)
@@ -62,7 +62,7 @@ func TestTwinejsCuts(t *testing.T) {
 	for _, transport := range twinejsTransports {
 		t.Run(transport, func(t *testing.T) {
 			t.Parallel()
-			d := startDaemon(t)
+			d := startDaemon(t, longReplay...)
 			network := startProxy(t, d.host)
 			p := startTwinePages(t, d.url()+"/twine.js", network.url())
 			p.url += "?" + transport
@@ -101,7 +101,7 @@ func TestTwinejsCuts(t *testing.T) {
 // TestTwinejsTabs has two tabs, each with its own positions, while one is reloaded and the network fails.
 func TestTwinejsTabs(t *testing.T) {
 	t.Parallel()
-	d := startDaemon(t)
+	d := startDaemon(t, longReplay...)
 	network := startProxy(t, d.host)
 	p := startTwinePages(t, d.url()+"/twine.js", network.url())
 	p.start("a", "r", "s")
@@ -136,7 +136,7 @@ func TestTwinejsKill(t *testing.T) {
 	for _, transport := range twinejsTransports {
 		t.Run(transport, func(t *testing.T) {
 			t.Parallel()
-			d := launch(t, t.TempDir())
+			d := launch(t, t.TempDir(), longReplay...)
 			p := startTwinePages(t, d.url()+"/twine.js", d.url())
 			p.url += "?" + transport
 			p.start("a", "r", "quiet")
@@ -166,7 +166,7 @@ func TestTwinejsKill(t *testing.T) {
 // TestTwinejsWebSocketBlocked has a proxy that lets no WebSocket through, as in some offices.
 func TestTwinejsWebSocketBlocked(t *testing.T) {
 	t.Parallel()
-	d := startDaemon(t)
+	d := startDaemon(t, longReplay...)
 	target, err := url.Parse(d.url())
 	if err != nil {
 		t.Fatal(err)

@@ -8,7 +8,7 @@ import "testing"
 // then repeats a poll by itself, and the answer to the first one is lost: the server has to notice.
 func TestTwinejsPollingCuts(t *testing.T) {
 	t.Parallel()
-	d := startDaemon(t)
+	d := startDaemon(t, longReplay...)
 	network := startProxy(t, d.host)
 	p := startTwinePages(t, d.url()+"/twine.js", network.url())
 	p.url += "?polling"

@@ -14,7 +14,7 @@ func TestTwinejsReload(t *testing.T) {
 	for _, transport := range []string{"websocket", "polling"} {
 		t.Run(transport, func(t *testing.T) {
 			t.Parallel()
-			d := startDaemon(t)
+			d := startDaemon(t, longReplay...)
 			p := startTwinePages(t, d.url()+"/twine.js", d.url())
 			p.url += "?" + transport
 			p.start("a", "r")

@@ -282,6 +282,7 @@ func TestTwinejsLateListener(t *testing.T) {
 	for i := range 11 {
 		p.send(d, numbered("full", i*100+1, i*100+100))
 	}
+	p.ready("a")
 	p.evaluate("a", `subscribe("last")`)
 	waitConsole(t, p.browser, "a", "subscribed last", 1)
 	p.evaluate("a", `listen("last")`)

@@ -71,6 +71,15 @@ func (p *twinePages) start(tab string, rooms ...string) {
 	}
 }
 
+// ready waits until a tab's page has run its script, for which neither a reload nor a message that came before waits.
+func (p *twinePages) ready(tab string) {
+	p.t.Helper()
+	eventually(p.t, "the page is ready", func() (yes bool) {
+		p.ask(tab, `typeof window.subscribe === "function"`, &yes)
+		return yes
+	})
+}
+
 // publish sends numbered messages to a room.
 func (p *twinePages) publish(d *daemon, room string, numbers ...int) {
 	p.t.Helper()

@@ -16,7 +16,7 @@ func StartCluster(t testing.TB) (addrs []string) {
 	t.Helper()
 	args := []string{"--cluster", "create"}
 	for range 3 {
-		s := Start(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
+		s := Start(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "15000")
 		addrs = append(addrs, s.Addr)
 	}
 	out, err := exec.Command("redis-cli", append(append(args, addrs...), "--cluster-yes")...).CombinedOutput()

@@ -4,8 +4,11 @@ package redistest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
@@ -16,7 +19,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // Server is a redis-server on a port of its own. It ends with the test.
 type Server struct {
@@ -41,15 +44,30 @@ func Start(t testing.TB, args ...string) *Server {
 	return s
 }
 
-// FreePort returns a port that nobody listens on at the moment.
+// FreePort returns a port that nobody listens on at the moment. It is not one of those that the system gives to outgoing
+// connections and to who asks for any port: such a one could be taken before it is used. Nor is the port 10,000 above, which a
+// node of a Redis Cluster listens on too.
 func FreePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	for {
+		port := 10_000 + rand.IntN(10_000)
+		if isFree(t, port) && isFree(t, port+10_000) {
+			return port
+		}
+	}
+}
+
+func isFree(t testing.TB, port int) bool {
+	t.Helper()
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return false
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	l.Close()
+	return true
 }
 
 // Run starts the server again, over what it left on its disk.
@@ -76,7 +94,8 @@ func (s *Server) Run() {
 			return
 		}
 		if time.Now().After(deadline) {
-			s.t.Fatalf("redis-server does not answer: %v\n%s", err, s.output.String())
+			log, _ := os.ReadFile(filepath.Join(s.dir, "log"))
+			s.t.Fatalf("redis-server does not answer: %v\n%s%s", err, s.output.String(), log)
 		}
 		<-time.After(10 * time.Millisecond)
 	}
@@ -107,7 +126,8 @@ func (s *Server) signal(sig syscall.Signal) {
 func (s *Server) Client() *redis.Client {
 	client := redis.NewClient(&redis.Options{Addr: s.Addr, ContextTimeoutEnabled: true, MaxRetries: 1,
 		MinRetryBackoff: time.Millisecond, MaxRetryBackoff: 10 * time.Millisecond, DialerRetries: 1,
-		DialTimeout: time.Second, ReadTimeout: 2 * time.Second, WriteTimeout: 2 * time.Second})
+		PoolSize:    40, // by default it depends on the machine
+		DialTimeout: 5 * time.Second, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second})
 	s.t.Cleanup(func() { _ = client.Close() })
 	return client
 }

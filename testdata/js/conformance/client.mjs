@@ -14,7 +14,7 @@ export const variants = {
 };
 
 // Long, because a busy machine must not fail a check.
-export const patience = 15_000;
+export const patience = 60_000;
 
 function withinPatience(promise, what) {
   let timer;

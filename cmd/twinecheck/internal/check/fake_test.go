@@ -318,7 +318,7 @@ func (c *fakeConn) write() {
 		if closed {
 			return
 		}
-		c.conn.SetWriteDeadline(time.Now().Add(10 * time.Second))
+		c.conn.SetWriteDeadline(time.Now().Add(time.Minute))
 		for _, packet := range queue {
 			if err := ws.WriteFrame(c.conn, ws.NewTextFrame([]byte(packet))); err != nil {
 				c.close()

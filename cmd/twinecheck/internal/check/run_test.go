@@ -5,10 +5,10 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
+	"github.com/twine-realtime/twine/twine/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func config() Config {
 	return Config{
@@ -20,7 +20,7 @@ func config() Config {
 
 func check(t *testing.T, c Config, f flaws) *Result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	server := newFake(f)
 	result, err := Run(ctx, c, server)
@@ -38,7 +38,7 @@ func check(t *testing.T, c Config, f flaws) *Result {
 
 func TestServerWithoutFlaws(t *testing.T) {
 	c := config()
-	c.Settle = 30 * time.Second
+	c.Settle = 2 * time.Minute
 	r := check(t, c, flaws{})
 	if !r.OK() {
 		t.Errorf("accused: %+v", r.Report)
@@ -59,7 +59,7 @@ func TestServerWithoutFlaws(t *testing.T) {
 // Sessions that are gone are a nuisance, but not a lie.
 func TestServerThatForgetsSessions(t *testing.T) {
 	c := config()
-	c.Settle = 30 * time.Second
+	c.Settle = 2 * time.Minute
 	r := check(t, c, flaws{forget: true})
 	if !r.OK() || r.Told == 0 || r.Unrecovered == 0 || r.Recovered != 0 {
 		t.Errorf("got %+v", r.Report)
@@ -85,7 +85,11 @@ func TestServerWithFlaws(t *testing.T) {
 		{"replays before CONNECT", flaws{replayBeforeConnect: true}, twice, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r := check(t, config(), test.flaws)
+			c := config()
+			if test.flaws.repeat > 0 {
+				c.Settle = 2 * time.Minute // what is late would be called lost
+			}
+			r := check(t, c, test.flaws)
 			n := test.count(r)
 			if n == 0 {
 				t.Errorf("not found: %+v", r.Report)

@@ -9,12 +9,12 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
+	"github.com/twine-realtime/twine/twine/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // pair is a connection through a proxy, from both ends.
 type pair struct{ client, server net.Conn }
@@ -115,7 +115,7 @@ func TestHalfOpen(t *testing.T) {
 }
 
 func TestBlackhole(t *testing.T) {
-	p, listener := start(t, 20*time.Millisecond)
+	p, listener := start(t, 300*time.Millisecond) // within which both ends have to write
 	c := connect(t, p, listener)
 	pass(t, c.client, c.server)
 	cut(t, p, Blackhole)

@@ -108,7 +108,7 @@ func TestFailures(t *testing.T) {
 	})
 	t.Run("ends by itself", func(t *testing.T) {
 		p := start(t, "normal")
-		client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+		client := http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
 		if response, err := client.Get("http://" + p.Addr() + "/crash"); err == nil {
 			response.Body.Close()
 			t.Error("it answered")
@@ -116,7 +116,7 @@ func TestFailures(t *testing.T) {
 		select {
 		case err := <-p.Failed():
 			want(t, err, "exit status 3")
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("not reported")
 		}
 	})

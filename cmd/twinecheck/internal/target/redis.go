@@ -60,7 +60,7 @@ func startRedis(ctx context.Context, failOver, keep bool) (r *redisServers, err 
 	}
 	host, port, _ := net.SplitHostPort(r.addrs[0])
 	config := filepath.Join(r.dir, "sentinel.conf")
-	text := fmt.Sprintf("sentinel monitor %s %s %s 1\nsentinel down-after-milliseconds %[1]s 1000\nsentinel failover-timeout %[1]s 5000\n",
+	text := fmt.Sprintf("sentinel monitor %s %s %s 1\nsentinel down-after-milliseconds %[1]s 60000\nsentinel failover-timeout %[1]s 5000\n",
 		masterName, host, port)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return r, err
@@ -119,6 +119,10 @@ func (r *redisServers) failOver(ctx context.Context) error {
 	_ = primary.Wait()
 	sentinel := redis.NewSentinelClient(&redis.Options{Addr: r.sentinel})
 	defer sentinel.Close()
+	// Until now a primary that the machine holds up was not to be taken for dead.
+	if err := sentinel.Set(ctx, masterName, "down-after-milliseconds", "1000").Err(); err != nil {
+		return err
+	}
 	var now []string
 	err := await(ctx, "the failover", func() (done bool) {
 		var err error

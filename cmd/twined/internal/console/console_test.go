@@ -49,7 +49,7 @@ func start(t *testing.T, change func(*Options)) *service {
 	mux.Handle("/socket.io/", srv)
 	s.web = httptest.NewServer(mux)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		s.Console.Close()
 		s.web.Close()
@@ -112,7 +112,7 @@ func (s *service) join(rooms ...string) {
 	if early != nil {
 		ends.Reader = early
 	}
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn.SetDeadline(time.Now().Add(time.Minute))
 	talk := func(packet, answer string) {
 		s.t.Helper()
 		if err := wsutil.WriteClientText(conn, []byte(packet)); err != nil {

@@ -40,7 +40,7 @@ func startServer(t *testing.T) string {
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(listener) }()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := s.Shutdown(ctx); err != nil {
 			t.Error(err)
@@ -60,7 +60,7 @@ func TestServedAsDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	url := startServer(t)
-	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
 	asked := map[string]bool{}
 	for _, test := range []struct {
 		route, body string

@@ -31,7 +31,7 @@ func converse(t *testing.T, last string, packets ...string) (heard []string) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn.SetDeadline(time.Now().Add(time.Minute))
 	server := struct {
 		io.Reader
 		io.Writer

@@ -44,7 +44,7 @@ func startTalk(t *testing.T, maxReplay int) *talk {
 		web.Close()
 		srv.Close(t.Context())
 	})
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn.SetDeadline(time.Now().Add(time.Minute))
 	c := &talk{t: t, srv: srv, rw: conn, conn: conn}
 	if early != nil {
 		c.rw = struct {
@@ -87,7 +87,7 @@ func (c *talk) hear(prefix string) string {
 func (c *talk) ask(event string) (head map[string]any, values []json.RawMessage) {
 	c.t.Helper()
 	c.n++
-	c.conn.SetDeadline(time.Now().Add(10 * time.Second)) // each question's, not the connection's
+	c.conn.SetDeadline(time.Now().Add(time.Minute)) // each question's, not the connection's
 	c.say(fmt.Sprintf("42%d%s", c.n, event))
 	answer := c.hear(fmt.Sprintf("43%d", c.n))
 	if err := json.Unmarshal([]byte(answer), &values); err != nil {

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/twine-realtime/twine/twine/leaktest"
 )
 
 const (
@@ -32,7 +34,7 @@ func TestMain(m *testing.M) {
 			os.Unsetenv(variable)
 		}
 	}
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
+	leaktest.Main(m, goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
 		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
 }
 
@@ -241,7 +243,7 @@ func TestTriedAgain(t *testing.T) {
 	})
 	closing = m.closing
 	// The time of one attempt is generous: one that succeeds must not be cut on a busy machine.
-	keys, err := APIKeys(context.Background(), name, Options{Endpoint: m.url, AttemptTimeout: 2 * time.Second, Backoff: time.Millisecond})
+	keys, err := APIKeys(context.Background(), name, Options{Endpoint: m.url, AttemptTimeout: 3 * time.Second, Backoff: time.Millisecond})
 	if err != nil || !slices.Equal(keys, []string{"k"}) {
 		t.Errorf("got %q, %v", keys, err)
 	}
@@ -252,7 +254,7 @@ func TestTriedAgain(t *testing.T) {
 
 func TestGivesUp(t *testing.T) {
 	m := newManager(t, refusal(http.StatusServiceUnavailable, "ServiceUnavailable"))
-	_, err := APIKeys(context.Background(), name, Options{Endpoint: m.url, Timeout: 100 * time.Millisecond, Backoff: time.Millisecond})
+	_, err := APIKeys(context.Background(), name, Options{Endpoint: m.url, Timeout: 400 * time.Millisecond, Backoff: time.Millisecond})
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "gave up after") {
 		t.Errorf("got %v", err)
 	}

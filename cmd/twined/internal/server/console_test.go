@@ -57,7 +57,7 @@ func TestShutdownEndsTails(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := s.Shutdown(ctx); err != nil {
 		t.Error(err)

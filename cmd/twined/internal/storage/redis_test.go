@@ -48,7 +48,7 @@ func TestArchiveThatIsBackIsNoticed(t *testing.T) {
 		}
 	}
 	f.down.Store(false)
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for a.unready() != "" {
 		select {
 		case <-deadline:

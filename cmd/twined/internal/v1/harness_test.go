@@ -132,7 +132,7 @@ func startService(t *testing.T) *service {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		err := errors.Join(srv.Close(ctx), store.Close())
 		s.server.Close()
@@ -291,7 +291,7 @@ func (s *service) connect(rooms ...string) *client {
 // next returns the next packet, less those of the heartbeat and the opening, which has to begin with prefix.
 func (c *client) next(prefix string) string {
 	c.t.Helper()
-	timeout := time.After(10 * time.Second)
+	timeout := time.After(time.Minute)
 	for {
 		select {
 		case packet, ok := <-c.packets:
@@ -312,7 +312,7 @@ func (c *client) next(prefix string) string {
 
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for !done() {
