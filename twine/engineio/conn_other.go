@@ -7,7 +7,7 @@ import "errors"
 // Without non-blocking system calls every connection is read and written by a goroutine that may wait.
 const rawIO = false
 
-func (c *conn) onReadable(uintptr) bool { return true }
+func (*readBuffer) readFD(uintptr) bool { return true }
 
 func (c *conn) waitWritable() error { return errors.ErrUnsupported }
 

@@ -3,29 +3,27 @@
 package engineio
 
 import (
+	"io"
+
 	"golang.org/x/sys/unix"
 )
 
 const rawIO = true
 
-// onReadable is called by RawConn.Read, which parks the goroutine while it returns false.
-func (c *conn) onReadable(fd uintptr) bool {
-	buf := readBuffers.Get().(*readBuffer)
-	for {
-		n, err := unix.Read(int(fd), buf.b)
-		switch err {
-		case unix.EINTR:
-			continue
-		case unix.EAGAIN:
-			if !c.noWait {
-				readBuffers.Put(buf)
-				return false
-			}
-			err = errWouldBlock
-		}
-		c.got, c.gotN, c.gotErr = buf, max(n, 0), err
-		return true
+// readFD is called by RawConn.Read. It always returns true: there is no waiting.
+func (buf *readBuffer) readFD(fd uintptr) bool {
+	n, err := unix.Read(int(fd), buf.b)
+	for err == unix.EINTR {
+		n, err = unix.Read(int(fd), buf.b)
 	}
+	switch {
+	case err == unix.EAGAIN:
+		err = errWouldBlock
+	case err == nil && n == 0:
+		err = io.EOF
+	}
+	buf.n, buf.err = max(n, 0), err
+	return true
 }
 
 // waitWritable returns nil when the connection takes bytes.

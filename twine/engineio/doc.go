@@ -15,8 +15,10 @@
 //
 // # What an idle WebSocket costs
 //
-// One parked goroutine that waits for the connection to become readable. Read buffers are borrowed from a pool when
-// bytes arrive, all heartbeats share one timer wheel, and net/http's own buffers are let go after the handshake.
+// On Linux no goroutine, if it is a plain TCP or Unix connection: it is parked in an epoll set, one a server, and gets a
+// goroutine when it becomes readable. Elsewhere, over TLS, and where epoll is refused, it is one goroutine that waits.
+// Read buffers are borrowed from a pool when bytes arrive, all heartbeats share one timer wheel, and net/http's own
+// buffers are let go after the handshake.
 //
 // The protocol: https://socket.io/docs/v4/engine-io-protocol/
 package engineio

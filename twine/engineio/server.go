@@ -29,21 +29,24 @@ type Server struct {
 
 	wheel    *wheel
 	flushers []*flusher
-	start    sync.Once
 	next     atomic.Uint32 // the flusher of the next session
+	poller   *poller       // nil before the first session, and where there is none
+
+	start     sync.Once
+	newPoller func() *poller
 
 	mu       sync.Mutex
 	clients  map[string]*Session
 	closed   bool
 	empty    chan struct{}  // closed when the last client is gone after Close
-	sessions sync.WaitGroup // goroutines that belong to sessions
-	workers  sync.WaitGroup // flushers
+	sessions sync.WaitGroup // goroutines that belong to sessions, and parked connections
+	workers  sync.WaitGroup // flushers and poller
 }
 
 // NewServer returns a server that calls accept for each new session, before anything is read from it. accept may send;
 // the handler that it returns must not be nil. A nil opts means the defaults.
 func NewServer(opts *Options, accept func(*Session) Handler) *Server {
-	sv := &Server{opts: opts.withDefaults(), accept: accept, clients: make(map[string]*Session)}
+	sv := &Server{opts: opts.withDefaults(), accept: accept, clients: make(map[string]*Session), newPoller: newPoller}
 	sv.wheel = newWheel(min(sv.opts.PingInterval, sv.opts.PingTimeout), (*Session).deadline)
 	for range runtime.GOMAXPROCS(0) {
 		sv.flushers = append(sv.flushers, newFlusher())
@@ -105,6 +108,9 @@ func (sv *Server) Close(ctx context.Context) error {
 		for _, f := range sv.flushers {
 			f.close()
 		}
+		if sv.poller != nil {
+			sv.poller.close()
+		}
 		sv.workers.Wait()
 		close(gone)
 	}()
@@ -161,7 +167,12 @@ func (sv *Server) serveUpgrade(w http.ResponseWriter, r *http.Request, s *Sessio
 		sv.refuse(w, r, CodeBadRequest, errNoUpgrades)
 		return
 	}
-	if c, first, ok := sv.upgrade(w, r); ok && s.startProbe(c) {
+	c, first, ok := sv.upgrade(w, r)
+	if !ok {
+		return
+	}
+	c.session = s
+	if s.startProbe(c) {
 		go s.readLoop(c, first)
 	}
 }
@@ -225,6 +236,7 @@ func (sv *Server) handshake(w http.ResponseWriter, r *http.Request, version, tra
 		if s.conn, first, ok = sv.upgrade(w, r); !ok {
 			return
 		}
+		s.conn.session = s
 	}
 	if !sv.register(s) {
 		if s.conn != nil {
@@ -275,6 +287,7 @@ func (sv *Server) register(s *Session) bool {
 	if sv.closed {
 		return false
 	}
+	sv.start.Do(sv.startWorkers)
 	sv.clients[s.id] = s
 	sv.sessions.Add(1)
 	return true
@@ -294,7 +307,6 @@ func (sv *Server) forget(s *Session) {
 
 // open sends the handshake, introduces the session to the application and starts its heartbeat.
 func (sv *Server) open(s *Session, transport string) {
-	sv.start.Do(sv.startFlushers)
 	msgs := []*Message{newPacket(packetOpen, `{"sid":"`+s.id+`","upgrades":`+sv.opts.upgradesOf(transport)+
 		`,"pingInterval":`+strconv.FormatInt(sv.opts.PingInterval.Milliseconds(), 10)+
 		`,"pingTimeout":`+strconv.FormatInt(sv.opts.PingTimeout.Milliseconds(), 10)+
@@ -330,7 +342,10 @@ func (sv *Server) open(s *Session, transport string) {
 	}
 }
 
-func (sv *Server) startFlushers() {
+func (sv *Server) startWorkers() {
+	if sv.poller = sv.newPoller(); sv.poller != nil {
+		sv.workers.Go(sv.poller.run)
+	}
 	sv.workers.Add(len(sv.flushers))
 	for _, f := range sv.flushers {
 		go func() {

@@ -23,8 +23,8 @@ const (
 // Session is a connection to one client, whatever the transport that carries it. All methods may be called
 // concurrently.
 //
-// Lock order: recv, mu, then the locks of wheel and flusher. Handler methods are called with recv held (Message) or
-// no lock (the others), never with mu.
+// Lock order: recv, mu, then the locks of wheel, flusher and poller. Handler methods are called with recv held
+// (Message) or no lock (the others), never with mu.
 type Session struct {
 	server  *Server
 	flusher *flusher

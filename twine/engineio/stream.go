@@ -179,7 +179,9 @@ func (s *Session) readStream(c *conn) {
 	defer s.server.sessions.Done()
 	buf, n, err := readBuffers.Get().(*readBuffer), 0, error(nil)
 	for err == nil {
-		if err = s.handleRead(c, buf, n); err == nil {
+		err = s.handleRead(c, buf, n)
+		readBuffers.Put(buf)
+		if err == nil {
 			buf, n, err = c.read()
 		}
 	}

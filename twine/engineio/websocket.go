@@ -46,46 +46,64 @@ func (r *frameReader) next(b []byte) (ws.Header, int, error) {
 	return h, len(b) - r.src.Len(), err
 }
 
-// readLoop reads a WebSocket connection until it ends. It is one goroutine at a time: to wait for a client that has
-// nothing to say it hands over to a new one, because a stack that handling a message has made larger would stay so.
+// readLoop reads a WebSocket connection until it ends. It is one goroutine at a time, or none while the client has
+// nothing to say and the poller waits for it. Where there is no poller, waiting is handed over to a new goroutine, because
+// a stack that handling a message has made larger would stay so.
 func (s *Session) readLoop(c *conn, first []byte) {
 	c.left = first
 	s.readOn(c, readBuffers.Get().(*readBuffer), 0, nil)
 }
 
-// park is all that an idle connection runs.
-func (s *Session) park(c *conn) {
+// await is all that an idle connection runs where there is no poller.
+func (s *Session) await(c *conn) {
 	buf, n, err := c.read()
-	s.readOn(c, buf, n, err)
+	if err != nil {
+		s.readEnded(c, err)
+		return
+	}
+	s.readOn(c, buf, n, nil)
 }
 
-// readOn handles the first n bytes of buf and all that can be read without waiting. It stays out of park's frame.
+// readOn handles the first n bytes of buf and all that can be read without waiting, and gives buf back. It stays out of
+// await's frame.
 //
 //go:noinline
 func (s *Session) readOn(c *conn, buf *readBuffer, n int, err error) {
-	parked := false
+	waits := false
 	defer func() {
-		if !parked {
-			s.readFailed(c, err)
-			c.close()
-			c.left, c.parts = nil, nil // the timer of an upgrade may keep c for a while
-			s.server.sessions.Done()
+		readBuffers.Put(buf)
+		if !waits {
+			s.readEnded(c, err)
 		}
 	}()
 	for err == nil {
-		if err = s.handleRead(c, buf, n); err != nil {
-			return
+		switch err = s.handleRead(c, buf, n); {
+		case err != nil:
+		case n < len(buf.b) && c.parks(s.server.poller):
+			// There is hardly more. To ask would be a system call, and the poller reports at once if there is.
+			err = errWouldBlock
+		default:
+			n, err = c.tryRead(buf)
 		}
-		if buf, n, err = c.tryRead(); err == errWouldBlock {
-			parked = true
-			go s.park(c)
+	}
+	if err == errWouldBlock {
+		waits = true
+		if !c.park(s.server.poller, buf) {
+			go s.await(c)
 		}
 	}
 }
 
-// handleRead handles the first n bytes of buf and gives it back.
+// readEnded ends what c carried after its last read.
+func (s *Session) readEnded(c *conn, err error) {
+	defer s.server.sessions.Done()
+	s.readFailed(c, err)
+	c.close()
+	c.left, c.parts = nil, nil // the timer of an upgrade may keep c for a while
+}
+
+// handleRead handles the first n bytes of buf.
 func (s *Session) handleRead(c *conn, buf *readBuffer, n int) (err error) {
-	defer readBuffers.Put(buf)
 	defer s.server.guardSession(s, &err)
 	if c.stream {
 		return s.readPackets(c, buf.b[:n])
