@@ -34,8 +34,8 @@ type SharedOptions struct {
 
 	// Deliver hands entries out to local sockets. It is called with ascending
 	// entries, from one goroutine at a time, and never for an entry twice. It
-	// must not block, nor call the SharedSequencer. The slice and what it refers
-	// to may be kept and must not be modified.
+	// must not block, nor call the SharedSequencer. The slice may not be kept;
+	// what its entries refer to may, and must not be modified.
 	Deliver func(entries []Entry)
 
 	// Gap says that entries were lost to this server: those between From and To.

@@ -121,8 +121,11 @@ func (l *Log) Append(ctx context.Context, ns string, entries []recovery.Entry) e
 		return nil
 	}
 	s := l.space(ns)
+	// One piece of memory for all: they go together, too.
+	items := make([]item, len(entries))
 	for i := range entries {
-		it := &item{entry: entries[i], space: s, size: entries[i].Size()}
+		it := &items[i]
+		*it = item{entry: entries[i], space: s, size: entries[i].Size()}
 		l.ring.push(it)
 		l.bytes += it.size
 		s.add(it)
@@ -188,6 +191,7 @@ func (l *Log) evict(before recovery.Offset) {
 		l.ring.pop()
 		l.bytes -= it.size
 		it.space.remove(it)
+		*it = item{} // those beside it may stay a little longer
 	}
 }
 

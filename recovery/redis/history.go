@@ -9,6 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/twine-realtime/twine/recovery"
+	"github.com/twine-realtime/twine/recovery/redis/wire"
 )
 
 var _ recovery.Reader = (*Sequencer)(nil)
@@ -219,14 +220,14 @@ func (r *record) wanted(ns string, rooms []string) *recovery.Entry {
 	if string(r.namespace) != ns || r.unlogged {
 		return nil
 	}
-	b, err := r.broadcast()
-	if b == nil || err != nil || !b.Recoverable() {
+	var b wire.Broadcast
+	if ok, err := r.broadcast(&b); !ok || err != nil || !b.Recoverable() {
 		return nil
 	}
 	if named := b.Options.Rooms; len(named) > 0 &&
 		!slices.ContainsFunc(named, func(r string) bool { return slices.Contains(rooms, r) }) {
 		return nil
 	}
-	e := r.entry(b)
+	e := r.entry(&b)
 	return &e
 }

@@ -1,7 +1,6 @@
 package redislog
 
 import (
-	"container/heap"
 	"strings"
 	"testing"
 
@@ -38,13 +37,13 @@ func TestDial(t *testing.T) {
 }
 
 func TestUnreadEntriesAreOrdered(t *testing.T) {
-	var h pendingHeap
+	var s Stream
 	for _, seq := range []uint64{3, 1, 4, 1, 5} {
-		heap.Push(&h, &pending{offset: recovery.Offset{MS: 1, Seq: seq}})
+		s.addUnread(&pending{offset: recovery.Offset{MS: 1, Seq: seq}})
 	}
-	for _, want := range []uint64{1, 1, 3, 4, 5} {
-		if got := heap.Pop(&h).(*pending).offset.Seq; got != want {
-			t.Errorf("popped %d, want %d", got, want)
+	for i, want := range []uint64{1, 1, 3, 4, 5} {
+		if got := s.unread[i].offset.Seq; got != want {
+			t.Errorf("%d is at %d, want %d", got, i, want)
 		}
 	}
 }

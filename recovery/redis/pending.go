@@ -1,9 +1,9 @@
 package redislog
 
 import (
-	"container/heap"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/twine-realtime/twine/recovery"
 	"github.com/twine-realtime/twine/recovery/redis/wire"
@@ -168,11 +168,21 @@ func (s *Stream) appended(batch []*pending) {
 			s.written = p.offset
 		}
 		if s.pos.Before(p.offset) {
-			heap.Push(&s.unread, p)
+			s.addUnread(p)
 			continue
 		}
 		s.handedOut(p, s.skipped)
 	}
+}
+
+// addUnread puts p where it belongs by its offset: nearly always at the end, since
+// only duplicates are older than what was appended before. It needs mu.
+func (s *Stream) addUnread(p *pending) {
+	i := len(s.unread)
+	for i > 0 && s.unread[i-1].offset.After(p.offset) {
+		i--
+	}
+	s.unread = slices.Insert(s.unread, i, p)
 }
 
 // handedOut notes that this node is past p. It needs mu.
@@ -193,7 +203,8 @@ func (s *Stream) advance(to recovery.Offset, skipped *hole) {
 		s.skipped = *skipped
 	}
 	for len(s.unread) > 0 && !s.unread[0].offset.After(to) {
-		s.handedOut(heap.Pop(&s.unread).(*pending), s.skipped)
+		s.handedOut(s.unread[0], s.skipped)
+		s.unread = s.unread[1:]
 	}
 	if s.moved != nil {
 		close(s.moved)
@@ -208,20 +219,4 @@ func (s *Stream) abandon() {
 	s.queue, s.unread = nil, nil
 	s.mu.Unlock()
 	s.fail(rest, fmt.Errorf("%w: %w", recovery.ErrNotDurable, recovery.ErrClosed))
-}
-
-// pendingHeap is a heap by offset.
-type pendingHeap []*pending
-
-func (h pendingHeap) Len() int           { return len(h) }
-func (h pendingHeap) Less(i, j int) bool { return h[i].offset.Before(h[j].offset) }
-func (h pendingHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *pendingHeap) Push(p any)        { *h = append(*h, p.(*pending)) }
-func (h *pendingHeap) Pop() any {
-	old := *h
-	last := len(old) - 1
-	p := old[last]
-	old[last] = nil
-	*h = old[:last]
-	return p
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/twine-realtime/twine/recovery"
+	"github.com/twine-realtime/twine/recovery/redis/wire"
 )
 
 const (
@@ -89,7 +90,8 @@ func (s *Stream) readOnce() error {
 	length, err := entries.Result()
 	if err == nil {
 		// What is in front was left by a connection that broke, before the client tried another one.
-		records, err = readReply(s.reply.b[len(s.reply.b)-int(length):])
+		records, err = readReply(s.reply.b[len(s.reply.b)-int(length):], s.records)
+		s.records = records[:0]
 	}
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return err
@@ -117,6 +119,7 @@ func (s *Stream) readOnce() error {
 	case follows && intact:
 		s.follows = e.begun
 		s.handOut(records)
+		clear(records) // they would keep a large reply alive
 		return nil
 	case pos.Before(e.start):
 		s.follows = e.begun
@@ -148,17 +151,19 @@ func (s *Stream) handOut(records []record) {
 	}
 	s.dispatch.Lock()
 	defer s.dispatch.Unlock()
-	runs := make(map[*subscriber][]recovery.Entry)
+	var busy []*subscriber // those with a run
 	flush := func(sub *subscriber) {
-		if run := runs[sub]; len(run) > 0 {
-			sub.log.handOut(run)
-			delete(runs, sub)
+		if len(sub.run) > 0 {
+			sub.log.handOut(sub.run)
+			clear(sub.run)
+			sub.run = sub.run[:0]
 		}
 	}
+	var b wire.Broadcast
 	for i := range records {
 		r := &records[i]
 		if r.start {
-			for sub := range runs {
+			for _, sub := range busy {
 				flush(sub)
 			}
 			s.skipLocked(r.offset)
@@ -168,26 +173,28 @@ func (s *Stream) handOut(records []record) {
 		if sub == nil {
 			continue
 		}
-		b, err := r.broadcast()
+		broadcast, err := r.broadcast(&b)
 		if err != nil {
 			s.opts.Logger.Warn("recovery: malformed broadcast in the stream", "stream", s.opts.Name,
 				"offset", r.offset.String(), "sender", string(r.uid), "error", err)
 			continue
 		}
 		switch {
-		case b != nil && b.Recoverable() && sub.log != nil && !r.unlogged:
-			if runs[sub] == nil {
-				runs[sub] = make([]recovery.Entry, 0, len(records)-i)
+		case broadcast && b.Recoverable() && sub.log != nil && !r.unlogged:
+			if len(sub.run) == 0 {
+				busy = append(busy, sub)
 			}
-			runs[sub] = append(runs[sub], r.entry(b))
+			sub.run = append(sub.run, r.entry(&b))
 		case sub.messages != nil:
 			flush(sub)
 			m := r.message()
-			m.Broadcast = b
+			if broadcast {
+				m.Broadcast = new(b)
+			}
 			sub.messages(m)
 		}
 	}
-	for sub := range runs {
+	for _, sub := range busy {
 		flush(sub)
 	}
 	last := records[len(records)-1].offset

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/twine-realtime/twine/recovery"
@@ -28,13 +29,14 @@ func (r *record) message() *Message {
 	return m
 }
 
-// broadcast returns what the record holds, if it is a broadcast; else nil. It
-// shares nothing with the reply.
-func (r *record) broadcast() (*wire.Broadcast, error) {
+// broadcast reads what the record holds into b, and reports whether it is a
+// broadcast. b shares nothing with the reply then.
+func (r *record) broadcast(b *wire.Broadcast) (bool, error) {
 	if string(r.kind) != broadcastKind {
-		return nil, nil
+		return false, nil
 	}
-	return wire.ParseBroadcast(bytes.Clone(r.data))
+	err := b.Parse(bytes.Clone(r.data))
+	return err == nil, err
 }
 
 var broadcastKind = strconv.Itoa(int(wire.BroadcastPacket))
@@ -123,7 +125,8 @@ func (r *reply) text() ([]byte, error) {
 }
 
 // readReply reads the answer to an XREAD of one stream: none, if nothing came.
-func readReply(raw []byte) ([]record, error) {
+// The records are in the memory of into, if that is enough.
+func readReply(raw []byte, into []record) ([]record, error) {
 	r := reply{raw}
 	n, err := r.list()
 	if err != nil || n < 0 {
@@ -140,21 +143,22 @@ func readReply(raw []byte) ([]record, error) {
 	if _, err := r.text(); err != nil {
 		return nil, err
 	}
-	return r.records()
+	return r.records(into)
 }
 
 // rangeReply reads the answer to an XRANGE.
 func rangeReply(raw []byte) ([]record, error) {
 	r := reply{raw}
-	return r.records()
+	return r.records(nil)
 }
 
-func (r *reply) records() ([]record, error) {
+func (r *reply) records(into []record) ([]record, error) {
 	n, err := r.list()
 	if err != nil || n < 1 {
 		return nil, err
 	}
-	records := make([]record, n)
+	records := slices.Grow(into[:0], n)[:n]
+	clear(records)
 	for i := range records {
 		if err := r.record(&records[i]); err != nil {
 			return nil, err

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/twine-realtime/twine/recovery"
+	"github.com/twine-realtime/twine/recovery/redis/wire"
 )
 
 func bulk(parts ...string) (text string) {
@@ -30,17 +31,17 @@ func records(n int) string {
 // The reply of either version of RESP.
 func TestReadReply(t *testing.T) {
 	for version, head := range map[string]string{"2": "*1\r\n*2\r\n", "3": "%1\r\n"} {
-		got, err := readReply([]byte(head + bulk("socket.io") + records(3)))
+		got, err := readReply([]byte(head+bulk("socket.io")+records(3)), nil)
 		if err != nil || len(got) != 3 {
 			t.Fatalf("RESP%s: %d records, %v", version, len(got), err)
 		}
 		for i := range got {
 			r := &got[i]
-			b, err := r.broadcast()
-			if err != nil || b == nil {
-				t.Fatal(b, err)
+			var b wire.Broadcast
+			if ok, err := r.broadcast(&b); err != nil || !ok {
+				t.Fatal(ok, err)
 			}
-			e := r.entry(b)
+			e := r.entry(&b)
 			if e.Offset != (recovery.Offset{MS: 1_700_000_000_000, Seq: uint64(i)}) || e.ID != fmt.Sprint("key ", i) ||
 				string(e.Data) != `["e",1]` || len(e.Rooms) != 1 || e.Rooms[0] != "r" || e.Except != nil || r.unlogged || r.start {
 				t.Errorf("RESP%s: %+v", version, e)
@@ -51,7 +52,7 @@ func TestReadReply(t *testing.T) {
 		}
 	}
 	for _, nothing := range []string{"*-1\r\n", "_\r\n"} {
-		if got, err := readReply([]byte(nothing)); err != nil || len(got) != 0 {
+		if got, err := readReply([]byte(nothing), nil); err != nil || len(got) != 0 {
 			t.Errorf("%q: %v, %v", nothing, got, err)
 		}
 	}
@@ -61,17 +62,17 @@ func TestReadReply(t *testing.T) {
 func TestReplyIsCutOff(t *testing.T) {
 	whole := "*1\r\n*2\r\n" + bulk("socket.io") + records(2)
 	for n := range len(whole) {
-		if got, err := readReply([]byte(whole[:n])); err == nil {
+		if got, err := readReply([]byte(whole[:n]), nil); err == nil {
 			t.Fatalf("%q: %v", whole[:n], got)
 		}
 	}
 	for _, other := range []string{"", "\r\n", "+OK\r\n", ":1\r\n", "*x\r\n", "*99999999999\r\n", "*3\r\n", "*1\r\n*1\r\n", "*0\r\n",
 		strings.Replace(whole, "1700000000000-0", "1700000000000.0", 1), strings.Replace(whole, "$3\r\nuid", ":333333", 1)} {
-		if got, err := readReply([]byte(other)); !errors.Is(err, errReply) {
+		if got, err := readReply([]byte(other), nil); !errors.Is(err, errReply) {
 			t.Errorf("%q: %v, %v", other, got, err)
 		}
 	}
-	if _, err := readReply([]byte("-LOADING Redis is loading\r\n")); err == nil || !strings.Contains(err.Error(), "LOADING") {
+	if _, err := readReply([]byte("-LOADING Redis is loading\r\n"), nil); err == nil || !strings.Contains(err.Error(), "LOADING") {
 		t.Error(err)
 	}
 }
@@ -80,7 +81,7 @@ func FuzzReadReply(f *testing.F) {
 	f.Add([]byte("*1\r\n*2\r\n" + bulk("socket.io") + records(2)))
 	f.Add([]byte("%1\r\n" + bulk("socket.io") + records(1)))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		got, err := readReply(raw)
+		got, err := readReply(raw, nil)
 		if err != nil && got != nil {
 			t.Errorf("%v with %v", got, err)
 		}
@@ -93,13 +94,15 @@ func FuzzReadReply(f *testing.F) {
 func BenchmarkReadReply(b *testing.B) {
 	raw := []byte("*1\r\n*2\r\n" + bulk("socket.io") + records(512))
 	b.ReportAllocs()
+	var got []record
+	var broadcast wire.Broadcast
 	for b.Loop() {
-		got, err := readReply(raw)
-		if err != nil {
+		var err error
+		if got, err = readReply(raw, got); err != nil {
 			b.Fatal(err)
 		}
 		for i := range got {
-			if _, err := got[i].broadcast(); err != nil {
+			if _, err := got[i].broadcast(&broadcast); err != nil {
 				b.Fatal(err)
 			}
 		}

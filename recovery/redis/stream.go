@@ -36,7 +36,7 @@ type Stream struct {
 	skipped hole            // the last one
 	written recovery.Offset // newest that this node appended
 	moved   chan struct{}   // closed when pos changes; nil: nobody waits
-	unread  pendingHeap     // appended, not yet handed out
+	unread  []*pending      // appended, not yet handed out; by offset
 	queue   []*pending
 	waiting int // entries counted against MaxQueued
 	bytes   int
@@ -46,6 +46,7 @@ type Stream struct {
 
 	begun    atomic.Int64  // when the history began, ms
 	reply    rawReply      // owned by the reading goroutine
+	records  []record      // memory for the next ones; owned by the reading goroutine
 	follows  int64         // when the history began that pos is in; owned by the reading goroutine
 	wake     chan struct{} // the queue has something, or closed was set
 	archives chan []*pending
@@ -62,6 +63,7 @@ type hole struct{ from, to recovery.Offset }
 
 // subscriber is a namespace of this node. Guarded by dispatch.
 type subscriber struct {
+	run      []recovery.Entry // those that have been read and are handed out together
 	log      *Sequencer
 	messages func(*Message)
 }

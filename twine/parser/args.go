@@ -9,41 +9,55 @@ import (
 // SplitArgs returns the elements of a raw JSON array. They are subslices of data, without surrounding white space. The
 // array is validated fully; errors match [ErrMalformed]. The result of an empty array is empty.
 func SplitArgs(data []byte) ([][]byte, error) {
+	args := make([][]byte, 0, 4)
+	if err := eachArg(data, func(arg []byte) { args = append(args, arg) }); err != nil {
+		return nil, err
+	}
+	return args, nil
+}
+
+// CountArgs returns how many elements SplitArgs would, and its error. It allocates nothing.
+func CountArgs(data []byte) (n int, err error) {
+	err = eachArg(data, func([]byte) { n++ })
+	return n, err
+}
+
+// eachArg calls f with each element of a raw JSON array.
+func eachArg(data []byte, f func(arg []byte)) error {
 	if !utf8.Valid(data) {
-		return nil, errUTF8
+		return errUTF8
 	}
 	i := skipSpace(data, 0)
 	if i >= len(data) || data[i] != '[' {
-		return nil, errJSON
+		return errJSON
 	}
 	i = skipSpace(data, i+1)
 	if i < len(data) && data[i] == ']' {
 		if skipSpace(data, i+1) != len(data) {
-			return nil, errJSON
+			return errJSON
 		}
-		return nil, nil
+		return nil
 	}
-	args := make([][]byte, 0, 4)
 	for {
 		end, err := skipValue(data, i, 1)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		args = append(args, data[i:end:end])
+		f(data[i:end:end])
 		i = skipSpace(data, end)
 		if i >= len(data) {
-			return nil, errJSON
+			return errJSON
 		}
 		switch data[i] {
 		case ',':
 			i = skipSpace(data, i+1)
 		case ']':
 			if skipSpace(data, i+1) != len(data) {
-				return nil, errJSON
+				return errJSON
 			}
-			return args, nil
+			return nil
 		default:
-			return nil, errJSON
+			return errJSON
 		}
 	}
 }

@@ -122,15 +122,30 @@ func (b *Broadcast) Pack() ([]byte, error) {
 // ParseBroadcast reads the data field of a stream entry, which must not be
 // changed afterwards: the payload is a part of it. Its errors match ErrMalformed.
 func ParseBroadcast(data []byte) (*Broadcast, error) {
+	b := new(Broadcast)
+	return b, b.Parse(data)
+}
+
+// Parse is ParseBroadcast into b, whatever it was.
+func (b *Broadcast) Parse(data []byte) error {
+	*b = Broadcast{}
+	if b.parsePlain(data) {
+		return nil
+	}
+	parsed, err := parseBroadcast(data)
+	if err == nil {
+		*b = *parsed
+	}
+	return err
+}
+
+func parseBroadcast(data []byte) (*Broadcast, error) {
 	if len(data) == 0 || data[0] != '{' {
 		packed, err := base64.StdEncoding.AppendDecode(nil, data)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 		}
 		return UnpackBroadcast(packed)
-	}
-	if b := parsePlain(data); b != nil {
-		return b, nil
 	}
 	var raw jsonBroadcast
 	if err := json.Unmarshal(data, &raw); err != nil {
@@ -145,27 +160,29 @@ func ParseBroadcast(data []byte) (*Broadcast, error) {
 }
 
 // parsePlain reads what StreamData writes for a packet without attachments,
-// which is most of what there is to read, or returns nil.
-func parsePlain(data []byte) *Broadcast {
+// which is most of what there is to read, and reports whether it did. Otherwise b
+// stays as it is.
+func (b *Broadcast) parsePlain(data []byte) bool {
 	rest, ok := bytes.CutPrefix(data, []byte(head))
 	if !ok || !bytes.HasSuffix(rest, []byte(tail)) {
-		return nil
+		return false
 	}
 	// The text can also be part of the payload, but hardly of the options.
 	i := bytes.LastIndex(rest, []byte(middle))
 	if i < 0 {
-		return nil
+		return false
 	}
 	payload := rest[:i:i]
-	if args, err := parser.SplitArgs(payload); err != nil || len(args) == 0 {
-		return nil
+	if n, err := parser.CountArgs(payload); err != nil || n == 0 {
+		return false
 	}
-	b := &Broadcast{Packet: parser.Packet{Type: parser.Event, Data: payload}}
+	var options Options
 	opts := rest[i+len(middle) : len(rest)-len(tail)]
-	if !plainOptions(opts, &b.Options) && json.Unmarshal(opts, &b.Options) != nil {
-		return nil
+	if !plainOptions(opts, &options) && json.Unmarshal(opts, &options) != nil {
+		return false
 	}
-	return b
+	b.Packet.Type, b.Packet.Data, b.Options = parser.Event, payload, options
+	return true
 }
 
 // UnpackBroadcast reads what Pack, or a server of Node, wrote. Its errors match
@@ -206,11 +223,11 @@ func (b *Broadcast) check() error {
 	if b.Packet.Type != parser.Event {
 		return fmt.Errorf("%w: a broadcast of type %d", ErrMalformed, b.Packet.Type)
 	}
-	args, err := parser.SplitArgs(b.Packet.Data)
+	n, err := parser.CountArgs(b.Packet.Data)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	if len(args) == 0 {
+	if n == 0 {
 		return fmt.Errorf("%w: an event without a name", ErrMalformed)
 	}
 	return nil

@@ -167,8 +167,8 @@ func FuzzParseBroadcast(f *testing.F) {
 	f.Add(`["e",{"a":{},"opts":{"rooms":["x"]}}]`, `{"rooms":["r"],"except":[],"flags":{}}`)
 	f.Fuzz(func(t *testing.T, payload, opts string) {
 		data := head + payload + middle + opts + tail
-		plain := parsePlain([]byte(data))
-		if plain == nil {
+		plain := new(Broadcast)
+		if !plain.parsePlain([]byte(data)) {
 			return
 		}
 		var raw jsonBroadcast
