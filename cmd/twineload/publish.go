@@ -20,6 +20,7 @@ type publishing struct {
 	batch       int           // messages in a request, of different rooms
 	unkeyed     bool          // without idempotency keys
 	interval    time.Duration // between two messages of a room
+	ramp        time.Duration // in which room after room is begun with
 	count       int           // messages of each room
 	size        int           // bytes of a payload
 	concurrency int
@@ -87,7 +88,7 @@ func (p *publisher) run(ctx context.Context) {
 	for l := range p.lanes {
 		lanes.Go(func() {
 			// The lanes take turns.
-			p.lane(ctx, l, began.Add(p.interval*time.Duration(l)/time.Duration(p.lanes)))
+			p.lane(ctx, l, began.Add((p.ramp+p.interval)*time.Duration(l)/time.Duration(p.lanes)))
 		})
 	}
 	lanes.Wait()

@@ -78,6 +78,24 @@ func TestPublisherTriesAgainWithTheSameKey(t *testing.T) {
 	}
 }
 
+// Rooms are begun with one after the other, and each gets all of its messages.
+func TestPublishRamp(t *testing.T) {
+	_, p := newBackend(t, func(string, int) int { return http.StatusCreated })
+	p.ramp = time.Second
+	began := time.Since(p.start)
+	p.run(t.Context())
+	for room := range p.rooms {
+		log := p.logs[room]
+		if len(log.Sent) != 5 {
+			t.Fatalf("room %d: %d messages", room, len(log.Sent))
+		}
+		due := began + (p.ramp+p.interval)*time.Duration(room)/time.Duration(p.rooms)
+		if first := time.Duration(log.Sent[0]) * time.Microsecond; first < due-time.Millisecond {
+			t.Errorf("room %d is begun with after %s, want %s", room, first, due)
+		}
+	}
+}
+
 func TestPublisherGivesUp(t *testing.T) {
 	_, p := newBackend(t, func(key string, _ int) int {
 		if strings.HasPrefix(key, "run-2-") {

@@ -55,7 +55,7 @@ const stretch = time.Minute
 func run(ctx context.Context, s *settings, p *progress) (result *result, err error) {
 	defer p.end()
 	r := &session{settings: s, progress: p}
-	limit := s.Ramp + s.Hold + s.Publish + 3*(s.Settle+stretch) + s.PostTimeout
+	limit := s.Ramp + s.Hold + s.PublishRamp + s.Publish + 3*(s.Settle+stretch) + s.PostTimeout
 	if s.started() {
 		p.say("building and starting %d servers", s.servers())
 		if r.servers, err = startServers(ctx, s); err != nil {
@@ -79,7 +79,7 @@ func run(ctx context.Context, s *settings, p *progress) (result *result, err err
 		r.publisher = newPublisher(publishing{
 			nodes: s.nodes, cluster: s.clustered(), key: s.APIKey, runID: runID, rooms: s.Rooms, batch: s.Batch, unkeyed: !s.Keys,
 			interval: time.Duration(float64(time.Second) / s.Rate), count: s.messages(), size: s.Size,
-			concurrency: s.Publishers, timeout: s.PostTimeout, start: r.start,
+			concurrency: s.Publishers, timeout: s.PostTimeout, start: r.start, ramp: s.PublishRamp,
 		})
 		if err := r.publisher.preflight(ctx); err != nil {
 			return nil, err
@@ -154,7 +154,7 @@ func (r *session) publishing(ctx context.Context, published <-chan struct{}) err
 	began := time.Now()
 	cut, told := s.Cut == 0, s.KillAfter == 0
 	var failed error
-	err := r.phase(ctx, "publish", s.Publish+s.PostTimeout+stretch, func(c status) bool {
+	err := r.phase(ctx, "publish", s.PublishRamp+s.Publish+s.PostTimeout+stretch, func(c status) bool {
 		if !cut && time.Since(began) >= s.CutAfter {
 			cut = true
 			failed = r.crew.order(order{Cut: &cutOrder{Share: s.Cut, Node: s.CutNode, Within: s.CutWithin}})

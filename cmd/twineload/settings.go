@@ -31,15 +31,16 @@ type settings struct {
 	Preset string  `enum:",phase-one,phase-two,storm,node-kill" default:"" help:"A load of the case study: phase-one (96,000 idle users on 6 servers), phase-two (40,800 users with a room each, a message a second to each, on a cluster of 3), storm (19,000 users of one server lose their connections within a second), node-kill (one server of a cluster of 3 is killed under 15,000 users). Other flags override its parts." json:"preset,omitempty"`
 	Scale  float64 `default:"1" help:"Shrinks a preset's users and times." json:"scale"`
 
-	Users     int           `default:"1000" help:"Users." json:"users"`
-	Rooms     int           `default:"0" help:"Rooms; each user is in one. 0 means one for every 100 users." json:"rooms"`
-	Ramp      time.Duration `default:"10s" help:"Time in which the users come, evenly." json:"ramp_ns"`
-	Parallel  int           `default:"500" help:"Connects under way in a worker during the ramp, at the most." json:"parallel"`
-	Hold      time.Duration `default:"5s" help:"Time in which nothing happens once all are there." json:"hold_ns"`
-	Publish   time.Duration `default:"10s" help:"Time in which messages are published. 0 means none." json:"publish_ns"`
-	Rate      float64       `default:"1" help:"Messages a second to each room." json:"rate"`
-	Size      int           `default:"100" help:"Bytes of a message's payload, at least." json:"size"`
-	EarlyPost bool          `name:"publish-during-ramp" help:"Publish from the start of the ramp." json:"publish_during_ramp"`
+	Users       int           `default:"1000" help:"Users." json:"users"`
+	Rooms       int           `default:"0" help:"Rooms; each user is in one. 0 means one for every 100 users." json:"rooms"`
+	Ramp        time.Duration `default:"10s" help:"Time in which the users come, evenly." json:"ramp_ns"`
+	Parallel    int           `default:"500" help:"Connects under way in a worker during the ramp, at the most." json:"parallel"`
+	Hold        time.Duration `default:"5s" help:"Time in which nothing happens once all are there." json:"hold_ns"`
+	Publish     time.Duration `default:"10s" help:"Time in which messages are published. 0 means none." json:"publish_ns"`
+	Rate        float64       `default:"1" help:"Messages a second to each room." json:"rate"`
+	Size        int           `default:"100" help:"Bytes of a message's payload, at least." json:"size"`
+	PublishRamp time.Duration `default:"0s" help:"Time in which publishing reaches its rate: room after room is begun with. Each gets as many messages as without." json:"publish_ramp_ns"`
+	EarlyPost   bool          `name:"publish-during-ramp" help:"Publish from the start of the ramp." json:"publish_during_ramp"`
 
 	Cut       float64       `default:"0" help:"Share of the users whose connections are cut while messages are published, 0 to 1." json:"cut"`
 	CutAfter  time.Duration `default:"0s" help:"When the first is cut, after the start of publishing." json:"cut_after_ns"`
@@ -105,7 +106,7 @@ func preset(name string, scale float64) map[string]string {
 	case "phase-two":
 		return map[string]string{
 			"cluster": "3", "users": users(40_800), "rooms": users(40_800), "ramp": times(4*time.Minute, 5*time.Second),
-			"publish": times(5*time.Minute, 10*time.Second), "keys": "false",
+			"publish": times(5*time.Minute, 10*time.Second), "publish-ramp": times(30*time.Second, time.Second), "keys": "false",
 		}
 	case "storm":
 		return map[string]string{
@@ -248,7 +249,7 @@ func (s *settings) checkBounds() error {
 		flag  string
 		value time.Duration
 	}{
-		{"ramp", s.Ramp}, {"hold", s.Hold}, {"publish", s.Publish}, {"cut-after", s.CutAfter}, {"cut-within", s.CutWithin}, {"kill-after", s.KillAfter},
+		{"ramp", s.Ramp}, {"hold", s.Hold}, {"publish", s.Publish}, {"publish-ramp", s.PublishRamp}, {"cut-after", s.CutAfter}, {"cut-within", s.CutWithin}, {"kill-after", s.KillAfter},
 		{"settle", s.Settle}, {"backoff", s.Backoff}, {"publish-timeout", s.PostTimeout},
 	} {
 		if c.value < 0 || c.value > maxTime {
@@ -274,7 +275,7 @@ func (s *settings) checkBounds() error {
 		return fmt.Errorf("--kill-after: publishing ends after %s", s.Publish)
 	case s.KillNode < 0 || (s.KillAfter > 0 && s.KillNode >= s.Cluster):
 		return fmt.Errorf("--kill-node: there is no server %d; they are numbered 0 to %d", s.KillNode, s.Cluster-1)
-	case s.Ramp+s.Hold+s.Publish+s.Settle > maxTime:
+	case s.Ramp+s.Hold+s.PublishRamp+s.Publish+s.Settle > maxTime:
 		return fmt.Errorf("the phases take more than %s together", maxTime)
 	case s.Backoff == 0 || s.PostTimeout == 0:
 		return errors.New("--backoff and --publish-timeout must be more than 0")
