@@ -112,15 +112,44 @@ func TestCursors(t *testing.T) {
 	if got, want := ada.next(`42["joined",`), fmt.Sprintf(`{"id":%q,"name":"Bob","color":137}]`, second.You.ID); got != want {
 		t.Errorf("Ada is told %s, want %s", got, want)
 	}
-	if answer := bob.ask("move", `{"x":0.25,"y":1}`); answer != "" {
-		t.Errorf("a move is answered with %s", answer)
-	}
-	if got, want := ada.next(`42["moved",`), fmt.Sprintf(`{"id":%q,"x":0.25,"y":1}]`, second.You.ID); got != want {
-		t.Errorf("Ada is told %s, want %s", got, want)
+	moved, want := bob.moveUntilTold(ada), fmt.Sprintf(`42["moved",{"id":%q,"x":0.25,"y":1}]`, second.You.ID)
+	if moved != want {
+		t.Errorf("Ada is told %s, want %s", moved, want)
 	}
 	bob.conn.Close()
-	if got, want := ada.next(`42["left",`), fmt.Sprintf("%q]", second.You.ID); got != want {
+	if got, want := ada.after(`42["moved",`), fmt.Sprintf(`42["left",%q]`, second.You.ID); got != want {
 		t.Errorf("Ada is told %s, want %s", got, want)
+	}
+}
+
+// moveUntilTold moves until the other is told something, and returns that. A move is dropped when the server is not done yet
+// with what it sent before; the next one tells the same.
+func (c *client) moveUntilTold(other *client) string {
+	c.t.Helper()
+	told := make(chan string, 1)
+	go func() { told <- other.after("2") }()
+	for {
+		if answer := c.ask("move", `{"x":0.25,"y":1}`); answer != "" {
+			c.t.Errorf("a move is answered with %s", answer)
+		}
+		select {
+		case packet := <-told:
+			return packet
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// after returns the next packet that does not begin with prefix, or says what went wrong. Pings are not answered.
+func (c *client) after(prefix string) string {
+	for {
+		data, err := wsutil.ReadServerText(c.ends)
+		if err != nil {
+			return err.Error()
+		}
+		if text := string(data); text != "2" && !strings.HasPrefix(text, prefix) {
+			return text
+		}
 	}
 }
 
@@ -145,8 +174,9 @@ func TestWhatIsRefused(t *testing.T) {
 		}
 	}
 	ada.next(`42["joined",`)
-	bob.ask("move", `{"x":0.5,"y":0.5}`)
-	ada.next(`42["moved",`) // and nothing in between
+	if told := bob.moveUntilTold(ada); !strings.HasPrefix(told, `42["moved",`) {
+		t.Errorf("in between, Ada was told %s", told)
+	}
 }
 
 func TestFullBoard(t *testing.T) {
