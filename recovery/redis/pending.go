@@ -204,6 +204,7 @@ func (s *Stream) advance(to recovery.Offset, skipped *hole) {
 	}
 	for len(s.unread) > 0 && !s.unread[0].offset.After(to) {
 		s.handedOut(s.unread[0], s.skipped)
+		s.unread[0] = nil // what is under the slice would keep it
 		s.unread = s.unread[1:]
 	}
 	if s.moved != nil {

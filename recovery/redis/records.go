@@ -53,8 +53,8 @@ func (r *record) entry(b *wire.Broadcast) recovery.Entry {
 	return e
 }
 
-// A reply's entries are read by hand, since a map for each of them takes longer
-// than all else that a node does with the entries of others.
+// A reply's entries are read by hand, since a map for each of them is dear where a
+// node reads all that is published to all others.
 
 // errReply means that Redis answered something else than a list of entries.
 var errReply = errors.New("malformed reply of Redis")

@@ -330,7 +330,9 @@ func (s *Sessions) Expire(ctx context.Context, now time.Time) error {
 
 // Close implements recovery.Sessions. The client stays open.
 func (s *Sessions) Close() error {
+	s.storing.mu.Lock() // no goroutine begins while they are waited for
 	s.closed.Store(true)
+	s.storing.mu.Unlock()
 	s.storing.running.Wait()
 	return nil
 }

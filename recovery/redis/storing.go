@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/twine-realtime/twine/recovery"
 )
 
 // maxStores is how many sessions are stored with one pipeline.
@@ -41,6 +43,10 @@ func (s *Sessions) do(ctx context.Context, st *store) error {
 	st.outcome = make(chan error, 1)
 	q := &s.storing
 	q.mu.Lock()
+	if s.closed.Load() {
+		q.mu.Unlock()
+		return recovery.ErrClosed
+	}
 	q.queue = append(q.queue, st)
 	if !q.busy {
 		q.busy = true
