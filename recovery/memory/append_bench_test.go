@@ -2,6 +2,7 @@ package memory_test
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
@@ -68,4 +69,25 @@ func BenchmarkRestore(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkCollect is what the garbage collector has to do for a full log of entries
+// of 100 bytes for 40,000 rooms.
+func BenchmarkCollect(b *testing.B) {
+	log := memory.NewLog(memory.LogOptions{Window: time.Hour})
+	o, _ := log.Last(ctx, "/")
+	for i := range 250_000 {
+		o = o.Next()
+		e := recovery.Entry{Offset: o, Rooms: []string{fmt.Sprint("room", i%40_000)}, Data: make([]byte, 100)}
+		if err := log.Append(ctx, "/", []recovery.Entry{e}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for b.Loop() {
+		runtime.GC()
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	b.ReportMetric(float64(m.HeapAlloc)/250_000, "B/entry")
+	runtime.KeepAlive(log)
 }

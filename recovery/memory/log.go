@@ -9,6 +9,7 @@ package memory
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"sync"
 	"time"
 
@@ -21,67 +22,29 @@ type LogOptions struct {
 	// age is looked at when entries are appended or trimmed, so a quiet log may
 	// hold older ones.
 	Window time.Duration
-	// MaxBytes bounds all namespaces together, in terms of Entry.Size. The
-	// oldest entries are dropped to keep it. Zero: 64 MiB.
+	// MaxBytes bounds all namespaces together, in terms of Entry.Size, which is
+	// more than the log needs for them. The oldest entries are dropped to keep
+	// it. Zero: 64 MiB.
 	MaxBytes int
 	Now      func() time.Time // nil: time.Now
 }
 
-// Log is a recovery.HotLog in memory. The entries it returns share memory with
-// those that were appended.
+// Log is a recovery.HotLog in memory. It copies what is appended. The Data and
+// the Attachments of the entries that it returns are parts of its own memory.
 type Log struct {
 	opts LogOptions
 	born recovery.Offset
+	hash func(id string) uint64
 
 	mu     sync.RWMutex
-	ring   run // all namespaces, in the order of appending
+	ring   ring // all namespaces, in the order of appending
 	bytes  int
 	spaces map[string]*space
+	number []*space // by the number that records have
 	closed bool
 }
 
 var _ recovery.HotLog = (*Log)(nil)
-
-// space is the part of the log that belongs to one namespace. Its runs hold
-// what the ring holds, in the same order.
-type space struct {
-	start, last recovery.Offset
-	everyone    run
-	rooms       map[string]*run
-	ids         map[string]recovery.Offset
-}
-
-type item struct {
-	entry recovery.Entry
-	space *space
-	size  int
-}
-
-// run is a queue of items.
-type run struct {
-	items []*item
-	head  int
-}
-
-func (r *run) push(it *item) { r.items = append(r.items, it) }
-
-func (r *run) live() []*item { return r.items[r.head:] }
-
-// pop drops the first item. The slice is moved up once half of it is unused,
-// which costs a copied pointer per item in the mean.
-func (r *run) pop() {
-	r.items[r.head] = nil
-	r.head++
-	if r.head*2 < len(r.items) {
-		return
-	}
-	n := copy(r.items, r.items[r.head:])
-	clear(r.items[n:])
-	r.items, r.head = r.items[:n], 0
-	if cap(r.items) > 1024 && n < cap(r.items)/4 {
-		r.items = append(make([]*item, 0, 2*n), r.items...)
-	}
-}
 
 // NewLog returns an empty log. Its history begins now.
 func NewLog(opts LogOptions) *Log {
@@ -94,7 +57,11 @@ func NewLog(opts LogOptions) *Log {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	return &Log{opts: opts, born: recovery.OffsetAt(opts.Now()), spaces: make(map[string]*space)}
+	seed := maphash.MakeSeed()
+	return &Log{
+		opts: opts, born: recovery.OffsetAt(opts.Now()), spaces: make(map[string]*space),
+		hash: func(id string) uint64 { return maphash.String(seed, id) },
+	}
 }
 
 // Append implements recovery.Log.
@@ -121,14 +88,17 @@ func (l *Log) Append(ctx context.Context, ns string, entries []recovery.Entry) e
 		return nil
 	}
 	s := l.space(ns)
-	// One piece of memory for all: they go together, too.
-	items := make([]item, len(entries))
 	for i := range entries {
-		it := &items[i]
-		*it = item{entry: entries[i], space: s, size: entries[i].Size()}
-		l.ring.push(it)
-		l.bytes += it.size
-		s.add(it)
+		e := &entries[i]
+		size := e.Size()
+		if size > min(l.opts.MaxBytes, maxRecord) {
+			l.evictAll() // as if it had been put in
+			s.start = e.Offset
+			continue
+		}
+		at := l.ring.push(e, s.number, size)
+		l.bytes += size
+		s.add(l, at)
 	}
 	s.last = last
 	l.evict(recovery.OffsetAt(l.opts.Now().Add(-l.opts.Window)))
@@ -140,60 +110,28 @@ func (l *Log) Append(ctx context.Context, ns string, entries []recovery.Entry) e
 func (l *Log) space(ns string) *space {
 	s := l.spaces[ns]
 	if s == nil {
-		s = &space{start: l.born, last: l.born, rooms: make(map[string]*run), ids: make(map[string]recovery.Offset)}
+		s = newSpace(uint32(len(l.number)), l.born)
 		l.spaces[ns] = s
+		l.number = append(l.number, s)
 	}
 	return s
 }
 
-func (s *space) add(it *item) {
-	if len(it.entry.Rooms) == 0 {
-		s.everyone.push(it)
-	}
-	for _, room := range it.entry.Rooms {
-		r := s.rooms[room]
-		if r == nil {
-			r = new(run)
-			s.rooms[room] = r
-		}
-		r.push(it)
-	}
-	if it.entry.ID != "" {
-		s.ids[it.entry.ID] = it.entry.Offset
-	}
-}
-
-// remove takes out an item that is the first in all its runs.
-func (s *space) remove(it *item) {
-	if len(it.entry.Rooms) == 0 {
-		s.everyone.pop()
-	}
-	for _, room := range it.entry.Rooms {
-		r := s.rooms[room]
-		if r.pop(); len(r.items) == 0 {
-			delete(s.rooms, room)
-		}
-	}
-	if s.ids[it.entry.ID] == it.entry.Offset {
-		delete(s.ids, it.entry.ID)
-	}
-	s.start = it.entry.Offset
-}
-
-// evict drops items from the front of the ring: those before the given offset,
+// evict drops records from the front of the ring: those before the given offset,
 // and as many as are too much.
 func (l *Log) evict(before recovery.Offset) {
-	for len(l.ring.items) > 0 {
-		it := l.ring.live()[0]
-		if l.bytes <= l.opts.MaxBytes && !it.entry.Offset.Before(before) {
+	for !l.ring.empty() {
+		r := l.ring.at(l.ring.front())
+		if l.bytes <= l.opts.MaxBytes && !r.offset().Before(before) {
 			return
 		}
+		l.bytes -= r.size()
+		l.number[r.space()].remove(l, r)
 		l.ring.pop()
-		l.bytes -= it.size
-		it.space.remove(it)
-		*it = item{} // those beside it may stay a little longer
 	}
 }
+
+func (l *Log) evictAll() { l.evict(recovery.MaxOffset) }
 
 // Begin implements recovery.HotLog.
 func (l *Log) Begin(_ context.Context, ns string, at recovery.Offset) error {
@@ -206,15 +144,19 @@ func (l *Log) Begin(_ context.Context, ns string, at recovery.Offset) error {
 		return nil
 	}
 	s := l.space(ns)
-	kept := l.ring.live()
-	l.ring, l.bytes = run{}, 0
-	for _, it := range kept {
-		if it.space != s {
-			l.ring.push(it)
-			l.bytes += it.size
+	all := l.ring
+	l.ring, l.bytes = ring{}, 0
+	for _, other := range l.number {
+		other.clear()
+	}
+	for ; !all.empty(); all.pop() {
+		r := all.at(all.front())
+		if r.space() != s.number {
+			l.bytes += r.size()
+			l.number[r.space()].add(l, l.ring.pushRecord(r))
 		}
 	}
-	*s = space{start: at, last: at, rooms: make(map[string]*run), ids: make(map[string]recovery.Offset)}
+	s.start, s.last = at, at
 	return nil
 }
 
@@ -252,7 +194,7 @@ func (l *Log) Lookup(_ context.Context, ns string, ids []string) (map[string]rec
 	found := make(map[string]recovery.Offset)
 	if s := l.spaces[ns]; s != nil {
 		for _, id := range ids {
-			if offset, ok := s.ids[id]; ok {
+			if offset, ok := s.lookup(l, id); ok {
 				found[id] = offset
 			}
 		}
@@ -276,6 +218,6 @@ func (l *Log) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true
-	l.ring, l.spaces, l.bytes = run{}, nil, 0
+	l.ring, l.spaces, l.number, l.bytes = ring{}, nil, nil, 0
 	return nil
 }

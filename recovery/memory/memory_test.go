@@ -22,6 +22,22 @@ func TestLog(t *testing.T) {
 	})
 }
 
+// IDs that have the same hash are told from each other.
+func TestLogWithClashes(t *testing.T) {
+	for name, hash := range map[string]func(string) uint64{
+		"all the same": func(string) uint64 { return 7 },
+		"some":         func(id string) uint64 { return uint64(len(id) % 2) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			recoverytest.Log(t, func(testing.TB) recoverytest.LogUnderTest {
+				log := memory.NewLog(memory.LogOptions{})
+				log.SetHash(hash)
+				return recoverytest.LogUnderTest{Log: log}
+			})
+		})
+	}
+}
+
 func TestSessions(t *testing.T) {
 	recoverytest.Sessions(t, func(_ testing.TB, now func() time.Time) recoverytest.SessionsUnderTest {
 		return recoverytest.SessionsUnderTest{
