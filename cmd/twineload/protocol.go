@@ -150,4 +150,5 @@ type finalReport struct {
 	Ready      []byte           `json:"ready"`
 	Back       []byte           `json:"back"`
 	Lag        []byte           `json:"lag"`
+	Timeline   map[int][]byte   `json:"timeline"`
 }

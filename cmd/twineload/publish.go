@@ -40,11 +40,12 @@ type publisher struct {
 	accepted, failed, retries, requests atomic.Int64
 	held                                atomic.Int64 // requests after they were due, because the one before was not answered yet
 
-	mu     sync.Mutex
-	causes map[string]int64
-	answer *histogram // from the first try to 201
-	late   *histogram // from when a request was due to when this process was ready to post it, if nothing held it
-	logs   []laneLog
+	mu                sync.Mutex
+	causes            map[string]int64
+	answer            *histogram // from the first try to 201
+	late              *histogram // from when a request was due to when this process was ready to post it, if nothing held it
+	answers, lateness timeline   // the same, by when they were sent and due
+	logs              []laneLog
 }
 
 func newPublisher(p publishing) *publisher {
@@ -122,7 +123,9 @@ func (p *publisher) lane(ctx context.Context, lane int, began time.Time) {
 			p.held.Add(1)
 		} else {
 			p.mu.Lock()
-			record(p.late, time.Since(due).Microseconds())
+			late := time.Since(due).Microseconds()
+			record(p.late, late)
+			p.lateness.record(due.Sub(p.start).Microseconds(), late)
 			p.mu.Unlock()
 		}
 		select {
@@ -140,7 +143,7 @@ func (p *publisher) lane(ctx context.Context, lane int, began time.Time) {
 		p.mu.Unlock()
 		refused := p.publish(ctx, lane, n, messages)
 		<-p.slots
-		p.done(lane, n, len(messages), refused, time.Since(sent))
+		p.done(lane, n, len(messages), refused, sent)
 	}
 }
 
@@ -178,13 +181,15 @@ func (p *publisher) idempotencyKey(room, n int) string {
 }
 
 // done takes down what became of a request.
-func (p *publisher) done(lane, n, messages int, refused []int, took time.Duration) {
+func (p *publisher) done(lane, n, messages int, refused []int, sent time.Time) {
+	took := time.Since(sent).Microseconds()
 	p.accepted.Add(int64(messages - len(refused)))
 	p.failed.Add(int64(len(refused)))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(refused) < messages {
-		record(p.answer, took.Microseconds())
+		record(p.answer, took)
+		p.answers.record(sent.Sub(p.start).Microseconds(), took)
 	}
 	log := &p.logs[lane]
 	for _, room := range refused {

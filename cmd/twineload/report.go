@@ -57,6 +57,7 @@ type result struct {
 	// Storm is about the connections that were cut, or ended with the server that was killed.
 	Storm *storm `json:"storm,omitempty"`
 
+	Timeline []moment       `json:"timeline,omitempty"`
 	Phases   []phase        `json:"phases"`
 	KBUser   float64        `json:"server_kb_per_user,omitempty"`
 	Warnings map[string]int `json:"server_warnings,omitempty"`
@@ -79,6 +80,7 @@ func (r *session) result(finals []*finalReport) (*result, error) {
 		Received: c.Received, Missing: max(c.Missing, 0), Foreign: c.Foreign, Phases: r.phases,
 	}
 	live, late, ready, back, lag := newHistogram(), newHistogram(), newHistogram(), newHistogram(), newHistogram()
+	var deliveries timeline
 	var lastBack, lastCaught, firstCut int64
 	for _, f := range finals {
 		for cause, n := range f.Causes {
@@ -99,6 +101,9 @@ func (r *session) result(finals []*finalReport) (*result, error) {
 				return nil, fmt.Errorf("histogram of a worker: %w", err)
 			}
 		}
+		if err := deliveries.merge(f.Timeline); err != nil {
+			return nil, fmt.Errorf("timeline of a worker: %w", err)
+		}
 	}
 	if !r.killed.IsZero() {
 		firstCut = r.killed.Sub(r.start).Microseconds()
@@ -111,6 +116,7 @@ func (r *session) result(finals []*finalReport) (*result, error) {
 		out.Requests = p.requests.Load()
 		out.Tries = p.causes
 		out.Answer, out.PostLate = summary(p.answer), summary(p.late)
+		out.Timeline = moments(deliveries, p.answers, p.lateness)
 	}
 	out.Ready, out.Delivery, out.Late, out.Back, out.Lag = summary(ready), summary(live), summary(late), summary(back), summary(lag)
 	if firstCut > 0 {
@@ -216,6 +222,7 @@ func (out *result) print(to io.Writer) error {
 	for _, p := range out.Phases {
 		fmt.Fprintf(w, "%s\t%.1f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%s\n", p.Name, p.Seconds, p.Machine, p.Leader, p.Workers, p.Busiest, p.Servers, p.Redis, p.work())
 	}
+	printSlow(w, out.Timeline)
 	if out.KBUser > 0 {
 		fmt.Fprintf(w, "\nservers' memory\t%.1f KB a user, once all were there\n", out.KBUser)
 	}

@@ -81,3 +81,34 @@ func TestCountsAreAddedUp(t *testing.T) {
 		t.Errorf("%d causes", len(causes))
 	}
 }
+
+// A timeline tells the second in which things were late, over several workers.
+func TestTimelineFindsTheSlowSecond(t *testing.T) {
+	var all timeline
+	for range 2 {
+		var worker timeline
+		for i := range int64(300) {
+			worker.record(i*10_000, 5_000) // three seconds of it
+		}
+		worker.record(1_500_000, 400_000)
+		worker.record(1_600_000, 300_000)
+		if err := all.merge(worker.encode()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out := &result{Settings: &settings{}, Timeline: moments(all, nil, nil)}
+	if len(out.Timeline) != 3 || out.Timeline[1].Delivery.Count != 204 || out.Timeline[2].Delivery.P99 > 6 {
+		t.Errorf("%+v", out.Timeline)
+	}
+	var text strings.Builder
+	if err := out.print(&text); err != nil || !strings.Contains(text.String(), "above 100 ms  1 of 3\n") {
+		t.Errorf("%v\n%s", err, &text)
+	}
+	if all.merge(map[int][]byte{-1: nil}) == nil || all.merge(map[int][]byte{1: []byte("nonsense")}) == nil {
+		t.Error("merged nonsense")
+	}
+	all.record(time.Hour.Microseconds()*1000, 1)
+	if len(all) != maxSeconds {
+		t.Errorf("%d seconds", len(all))
+	}
+}

@@ -43,6 +43,7 @@ type worker struct {
 	killed int       // the server that is killed, -1 for none
 
 	live, late, ready, back, lag     *histogram
+	timeline                         timeline // of deliveries
 	firstCut, lastJoined, lastCaught int64
 }
 
@@ -261,6 +262,7 @@ func (w *worker) Event(i int, data []byte) {
 			record(w.late, now-s.due)
 		} else {
 			record(w.live, now-s.due)
+			w.timeline.record(s.due, now-s.due)
 		}
 		return
 	}
@@ -383,6 +385,7 @@ func (w *worker) final() *finalReport {
 	r := &finalReport{
 		Causes: w.causes, FirstCut: w.firstCut, LastJoined: w.lastJoined, LastCaught: w.lastCaught, Caught: w.late.TotalCount(),
 		Live: encode(w.live), Late: encode(w.late), Ready: encode(w.ready), Back: encode(w.back), Lag: encode(w.lag),
+		Timeline: w.timeline.encode(),
 	}
 	for i := range w.users {
 		u := &w.users[i]
