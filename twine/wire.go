@@ -1,7 +1,7 @@
 package twine
 
 import (
-	"encoding/json"
+	"bytes"
 	"fmt"
 
 	"github.com/twine-realtime/twine/twine/engineio"
@@ -21,30 +21,29 @@ func (w *wire) uncompressed() {
 	}
 }
 
-// encode encodes and frames p. offset, if not empty, becomes one more argument.
+// encode encodes and frames p. offset, if not empty, becomes one more argument; it needs no escaping.
 func (srv *Server) encode(p *parser.Packet, offset string) (*wire, error) {
-	if offset != "" {
-		quoted, err := json.Marshal(offset)
-		if err != nil {
-			return nil, err
-		}
-		withOffset := *p
-		withOffset.Data = parser.AppendArg(p.Data, quoted)
-		p = &withOffset
-	}
 	w := new(wire)
 	w.messages = w.one[:0]
 	if srv.opts.Codec == parser.JSON {
-		buf := make([]byte, engineio.Headroom, engineio.Headroom+len(p.Namespace)+len(p.Data)+32)
+		buf := make([]byte, engineio.Headroom, engineio.Headroom+len(p.Namespace)+len(p.Data)+len(offset)+24)
 		buf, err := parser.AppendText(buf, p)
 		if err != nil {
 			return nil, fmt.Errorf("twine: encode packet: %w", err)
+		}
+		if offset != "" {
+			buf = addOffset(buf, offset)
 		}
 		w.messages = append(w.messages, engineio.NewTextInPlace(buf))
 		for _, attachment := range p.Attachments {
 			w.messages = append(w.messages, engineio.NewBinary(attachment))
 		}
 		return w, nil
+	}
+	if offset != "" {
+		withOffset := *p
+		withOffset.Data = parser.AppendArg(p.Data, []byte(`"`+offset+`"`))
+		p = &withOffset
 	}
 	parts, err := srv.opts.Codec.Encode(p)
 	if err != nil {
@@ -58,6 +57,20 @@ func (srv *Server) encode(p *parser.Packet, offset string) (*wire, error) {
 		}
 	}
 	return w, nil
+}
+
+// addOffset puts one more argument into a text message that ends with a JSON array, in place: parser.AppendArg would
+// take memory for another copy of the arguments.
+func addOffset(text []byte, offset string) []byte {
+	const space = " \t\r\n"
+	text = bytes.TrimRight(text, space)
+	text = bytes.TrimRight(text[:len(text)-1], space)
+	if text[len(text)-1] != '[' {
+		text = append(text, ',')
+	}
+	text = append(text, '"')
+	text = append(text, offset...)
+	return append(text, `"]`...)
 }
 
 // eventPacket makes the packet of an event that this server emits.

@@ -73,10 +73,10 @@ func (s *Stream) forget(ns string, group []*pending) {
 	ctx, cancel := context.WithTimeout(s.base, s.opts.CallTimeout)
 	defer cancel()
 	for _, p := range group {
-		if p.entry.ID == "" {
+		if p.id == "" {
 			continue
 		}
-		if err := forgetScript.Run(ctx, s.rdb, []string{s.idKey(ns, p.entry.ID)}, p.offset.String()).Err(); err != nil {
+		if err := forgetScript.Run(ctx, s.rdb, []string{s.idKey(ns, p.id)}, p.offset.String()).Err(); err != nil {
 			s.opts.Logger.Warn("recovery: the id of an entry can't be used again", "namespace", ns, "error", err)
 			return
 		}
@@ -91,7 +91,7 @@ func (s *Stream) tryArchive(ns string, group []*pending) error {
 	var ids []string
 	for _, p := range group {
 		if p.dup {
-			ids = append(ids, p.entry.ID)
+			ids = append(ids, p.id)
 		}
 	}
 	var found map[string]recovery.Offset
@@ -103,10 +103,10 @@ func (s *Stream) tryArchive(ns string, group []*pending) error {
 	}
 	entries := make([]recovery.Entry, 0, len(group))
 	for _, p := range group {
-		if _, ok := found[p.entry.ID]; p.dup && ok {
+		if _, ok := found[p.id]; p.dup && ok {
 			continue
 		}
-		e := p.entry
+		e := *p.entry
 		e.Offset = p.offset
 		entries = append(entries, e)
 	}

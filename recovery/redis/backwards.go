@@ -47,8 +47,8 @@ func (s *Stream) takeBack(ctx context.Context, batch []*pending) error {
 	defer cancel()
 	if _, err := s.rdb.Pipelined(call, func(p redis.Pipeliner) error {
 		for _, e := range batch {
-			if e.entry.ID != "" && !e.dup {
-				forgetScript.Eval(call, p, []string{s.idKey(e.ns, e.entry.ID)}, e.offset.String())
+			if e.id != "" && !e.dup {
+				forgetScript.Eval(call, p, []string{s.idKey(e.ns, e.id)}, e.offset.String())
 			}
 		}
 		return nil

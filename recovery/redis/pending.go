@@ -9,33 +9,42 @@ import (
 	"github.com/twine-realtime/twine/recovery/redis/wire"
 )
 
-// pending is something on its way into the stream and, once done is closed, what
+// pending is something on its way into the stream and, once it is told, what
 // became of it.
 type pending struct {
+	stream   *Stream
 	ns       string
 	kind     wire.Type
 	data     []byte
+	id       string
 	unlogged bool
-	failed   func(error)    // may be nil
-	entry    recovery.Entry // if log is not nil
-	log      *Sequencer
+	failed   func(error)     // may be nil
+	entry    *recovery.Entry // for the archive, if there is one
+	log      *Sequencer      // nil: it is not part of the history
 	size     int
 
-	// Guarded by Stream.mu until done is closed.
+	// Guarded by Stream.mu until told.
 	handed   bool // nothing is left to wait for in the stream, or it failed
 	archived bool // nothing is left to wait for in the archive
 	told     bool
 	offset   recovery.Offset
 	dup      bool
 	err      error
-	done     chan struct{}
+	done     chan struct{} // once somebody waits
 }
+
+// isDone is the channel of those that nobody had waited for.
+var isDone = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
 
 // Pending is something that was given to Send.
 type Pending struct{ p *pending }
 
 // Done is closed when the outcome is known.
-func (p *Pending) Done() <-chan struct{} { return p.p.done }
+func (p *Pending) Done() <-chan struct{} { return p.p.Done() }
 
 // Wait waits until the message was handed out on this node too. Its errors are
 // those of Sequencer.Publish.
@@ -45,15 +54,28 @@ func (p *Pending) Wait(ctx context.Context) (recovery.Offset, error) {
 }
 
 // Done implements recovery.Pending.
-func (p *pending) Done() <-chan struct{} { return p.done }
+func (p *pending) Done() <-chan struct{} {
+	p.stream.mu.Lock()
+	defer p.stream.mu.Unlock()
+	if p.done == nil {
+		// Of those that are published together, most are told before they are waited for.
+		if p.told {
+			p.done = isDone
+		} else {
+			p.done = make(chan struct{})
+		}
+	}
+	return p.done
+}
 
 // Wait implements recovery.Pending.
 func (p *pending) Wait(ctx context.Context) (offset recovery.Offset, dup bool, err error) {
+	done := p.Done()
 	select {
-	case <-p.done:
+	case <-done:
 	default:
 		select {
-		case <-p.done:
+		case <-done:
 		case <-ctx.Done():
 			return recovery.Offset{}, false, fmt.Errorf("waiting for the stream: %w: %w", recovery.ErrNotDurable, ctx.Err())
 		}
@@ -72,7 +94,7 @@ func (p *pending) Wait(ctx context.Context) (offset recovery.Offset, dup bool, e
 // failed, unless nil, is called if it turns out that the message, as far as is
 // known, is not in the stream. It must not block.
 func (s *Stream) Send(ns string, kind wire.Type, data []byte, failed func(error)) (*Pending, error) {
-	p := &pending{ns: ns, kind: kind, data: data, failed: failed, size: 128 + len(data), archived: true, done: make(chan struct{})}
+	p := &pending{stream: s, ns: ns, kind: kind, data: data, failed: failed, size: 128 + len(data), archived: true}
 	p.unlogged = kind == wire.BroadcastPacket
 	room, err := s.enqueue(p)
 	if room != nil {
@@ -132,7 +154,9 @@ func (s *Stream) freeRoom(entries, bytes int) {
 func (s *Stream) settle(p *pending) {
 	if p.handed && (p.archived || s.opts.Durability == recovery.Async) && !p.told {
 		p.told = true
-		close(p.done)
+		if p.done != nil {
+			close(p.done)
+		}
 	}
 	if p.handed && p.archived {
 		if p.log != nil {

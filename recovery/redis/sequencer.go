@@ -148,11 +148,10 @@ func (q *Sequencer) pending(e recovery.Entry) (*pending, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &pending{ns: q.opts.Namespace, kind: wire.BroadcastPacket, data: data, log: q, size: e.Size() + len(data),
-		done: make(chan struct{})}
-	p.entry.ID = e.ID
+	p := &pending{stream: q.stream, ns: q.opts.Namespace, kind: wire.BroadcastPacket, data: data, id: e.ID, log: q,
+		size: e.Size() + len(data)}
 	if q.stream.opts.Archive != nil {
-		p.entry = e
+		p.entry = &e
 	}
 	p.archived = q.stream.opts.Archive == nil
 	return p, nil

@@ -87,8 +87,8 @@ func (s *Stream) dedupe(batch []*pending) []*pending {
 	}
 	ids := make(map[string][]string)
 	for _, p := range batch {
-		if p.entry.ID != "" {
-			ids[p.ns] = append(ids[p.ns], p.entry.ID)
+		if p.id != "" {
+			ids[p.ns] = append(ids[p.ns], p.id)
 		}
 	}
 	var kept, known, failed []*pending
@@ -106,11 +106,11 @@ func (s *Stream) dedupe(batch []*pending) []*pending {
 	}
 	for _, p := range batch {
 		offsets, ok := found[p.ns]
-		if p.entry.ID == "" {
+		if p.id == "" {
 			kept = append(kept, p)
 		} else if !ok {
 			failed = append(failed, p)
-		} else if offset, ok := offsets[p.entry.ID]; ok {
+		} else if offset, ok := offsets[p.id]; ok {
 			p.offset, p.dup = offset, true
 			known = append(known, p)
 		} else {
@@ -135,15 +135,19 @@ func (s *Stream) append(batch []*pending) error {
 	keys := append(s.keys(), s.key(":node:"+s.uid))
 	args := make([]any, 0, 4+5*len(batch))
 	args = append(args, s.batches, s.uid, s.opts.IDWindow.Milliseconds(), batchMemory.Milliseconds())
-	for _, p := range batch {
-		id, unlogged := p.entry.ID, ""
+	var ns any // an interface takes memory of its own
+	for i, p := range batch {
+		if i == 0 || batch[i-1].ns != p.ns {
+			ns = p.ns
+		}
+		id, unlogged := p.id, ""
 		if id != "" {
 			keys = append(keys, s.idKey(p.ns, id))
 		}
 		if p.unlogged {
 			unlogged = "1"
 		}
-		args = append(args, p.ns, strconv.Itoa(int(p.kind)), p.data, id, unlogged)
+		args = append(args, ns, strconv.Itoa(int(p.kind)), p.data, id, unlogged)
 	}
 	ctx, cancel := context.WithTimeout(s.base, s.opts.CommitTimeout)
 	defer cancel()

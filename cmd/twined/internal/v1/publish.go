@@ -130,7 +130,7 @@ func bad(format string, args ...any) error {
 
 // readMessages takes one message, or {"messages": [...]}.
 func readMessages(w http.ResponseWriter, r *http.Request) (messages []Message, batch bool, err error) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBodyBytes))
+	body, err := readBody(w, r)
 	switch {
 	case errors.As(err, new(*http.MaxBytesError)):
 		return nil, false, newProblem(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", MaxBodyBytes))
@@ -194,6 +194,17 @@ func readMessages(w http.ResponseWriter, r *http.Request) (messages []Message, b
 		return nil, true, malformed
 	}
 	return in.Messages, true, nil
+}
+
+// readBody takes memory at once for what the client says that it sends, within reason.
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	const most = 256 << 10
+	var body bytes.Buffer
+	if n := r.ContentLength; n > 0 {
+		body.Grow(int(min(n, most)) + bytes.MinRead)
+	}
+	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, MaxBodyBytes))
+	return body.Bytes(), err
 }
 
 // with adds that one message of a batch is malformed. The others are held back: a publisher may well want to mend the batch and
