@@ -7,6 +7,7 @@
 package memory
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"hash/maphash"
@@ -66,6 +67,17 @@ func NewLog(opts LogOptions) *Log {
 
 // Append implements recovery.Log.
 func (l *Log) Append(ctx context.Context, ns string, entries []recovery.Entry) error {
+	return l.append(ctx, ns, entries, false)
+}
+
+// Adopt is Append for entries whose Data are in memory that will be used for
+// something else: when it returns nil, the Data of each are the log's copy, which must
+// not be modified. Otherwise the entries are as they were.
+func (l *Log) Adopt(ctx context.Context, ns string, entries []recovery.Entry) error {
+	return l.append(ctx, ns, entries, true)
+}
+
+func (l *Log) append(ctx context.Context, ns string, entries []recovery.Entry, adopt bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -94,11 +106,17 @@ func (l *Log) Append(ctx context.Context, ns string, entries []recovery.Entry) e
 		if size > min(l.opts.MaxBytes, maxRecord) {
 			l.evictAll() // as if it had been put in
 			s.start = e.Offset
+			if adopt {
+				e.Data = bytes.Clone(e.Data)
+			}
 			continue
 		}
 		at := l.ring.push(e, s.number, size)
 		l.bytes += size
 		s.add(l, at)
+		if adopt {
+			e.Data = l.ring.at(at).data()
+		}
 	}
 	s.last = last
 	l.evict(recovery.OffsetAt(l.opts.Now().Add(-l.opts.Window)))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -80,6 +81,34 @@ func TestBytesAreBounded(t *testing.T) {
 	big := fill(t, log, "/", 1, make([]byte, 200_000))
 	if start, _ := log.Start(ctx, "/"); start != big {
 		t.Errorf("start %v, want %v", start, big)
+	}
+}
+
+// What was adopted stays when the memory that it came in is used again, whether the log keeps it or not.
+func TestAdopt(t *testing.T) {
+	log := memory.NewLog(memory.LogOptions{MaxBytes: 1000})
+	start, _ := log.Last(ctx, "/")
+	memoryOf := []byte(`["a"]["b"]` + strings.Repeat("x", 2000))
+	entries := []recovery.Entry{
+		{Offset: start.Next(), Data: memoryOf[:5], Rooms: []string{"r", "s"}, Except: []string{"t"}, ID: "i"},
+		{Offset: start.Next().Next(), Data: memoryOf[10:]},
+		{Offset: start.Next().Next().Next(), Data: memoryOf[5:10]},
+	}
+	if err := log.Adopt(ctx, "/", entries); err != nil {
+		t.Fatal(err)
+	}
+	clear(memoryOf)
+	if a, b := string(entries[0].Data), string(entries[2].Data); a != `["a"]` || b != `["b"]` || len(entries[1].Data) != 2000 || entries[1].Data[0] != 'x' {
+		t.Errorf("%s, %s, %d bytes of %q", a, b, len(entries[1].Data), entries[1].Data[0])
+	}
+	page, err := log.Read(ctx, "/", recovery.Query{After: entries[1].Offset})
+	if err != nil || len(page.Entries) != 1 || string(page.Entries[0].Data) != `["b"]` {
+		t.Errorf("%v %v", page, err)
+	}
+	data := []byte(`["c"]`)
+	late := []recovery.Entry{{Offset: start, Data: data}}
+	if err := log.Adopt(ctx, "/", late); !errors.Is(err, recovery.ErrOrder) || &late[0].Data[0] != &data[0] {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -141,6 +141,17 @@ func (r record) size() int { return int(binary.LittleEndian.Uint32(r[sizeAt:])) 
 
 func (r record) fields() fields { return fields(r[fieldsAt:]) }
 
+func (r record) data() []byte {
+	f := r.fields()
+	f.next()
+	for range 2 { // rooms, except
+		for range f.count() {
+			f.next()
+		}
+	}
+	return f.next()
+}
+
 // fields are what is left to read of a record.
 type fields []byte
 

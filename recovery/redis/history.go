@@ -1,6 +1,7 @@
 package redislog
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -229,5 +230,6 @@ func (r *record) wanted(ns string, rooms []string) *recovery.Entry {
 		return nil
 	}
 	e := r.entry(&b)
+	e.Data = bytes.Clone(e.Data) // a page with few entries would keep the whole reply
 	return &e
 }

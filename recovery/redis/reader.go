@@ -1,6 +1,7 @@
 package redislog
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -190,6 +191,7 @@ func (s *Stream) handOut(records []record) {
 			m := r.message()
 			if broadcast {
 				m.Broadcast = new(b)
+				m.Broadcast.Packet.Data = bytes.Clone(b.Packet.Data)
 			}
 			sub.messages(m)
 		}

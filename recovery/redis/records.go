@@ -30,12 +30,12 @@ func (r *record) message() *Message {
 }
 
 // broadcast reads what the record holds into b, and reports whether it is a
-// broadcast. b shares nothing with the reply then.
+// broadcast. The packet's data are a part of the reply then, and nothing else is.
 func (r *record) broadcast(b *wire.Broadcast) (bool, error) {
 	if string(r.kind) != broadcastKind {
 		return false, nil
 	}
-	err := b.Parse(bytes.Clone(r.data))
+	err := b.Parse(r.data)
 	return err == nil, err
 }
 

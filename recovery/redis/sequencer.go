@@ -1,6 +1,7 @@
 package redislog
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -191,20 +192,43 @@ func (q *Sequencer) Close(ctx context.Context) error {
 	return err
 }
 
-// handOut hands out entries of the namespace. It needs Stream.dispatch.
+// handOut hands out entries of the namespace, whose Data are parts of a reply. It
+// needs Stream.dispatch.
 func (q *Sequencer) handOut(entries []recovery.Entry) {
 	last := entries[len(entries)-1].Offset
-	if q.opts.Hot != nil {
-		ctx := context.Background() // it is in memory
-		if err := q.opts.Hot.Append(ctx, q.opts.Namespace, entries); err != nil {
-			err = errors.Join(err, q.opts.Hot.Begin(ctx, q.opts.Namespace, last))
-			q.stream.opts.Logger.Warn("recovery: the hot log missed entries", "namespace", q.opts.Namespace, "error", err)
-		}
+	if err := q.keep(entries); err != nil {
+		err = errors.Join(err, q.opts.Hot.Begin(context.Background(), q.opts.Namespace, last))
+		q.stream.opts.Logger.Warn("recovery: the hot log missed entries", "namespace", q.opts.Namespace, "error", err)
 	}
 	q.fence.Lock()
 	defer q.fence.Unlock()
 	q.opts.Deliver(entries)
 	q.handed = last
+}
+
+// adopter is a HotLog that copies what it keeps, such as memory.Log.
+type adopter interface {
+	// Adopt is Append. When it returns nil, the Data of the entries are the log's own
+	// copies; otherwise they are as they were.
+	Adopt(ctx context.Context, ns string, entries []recovery.Entry) error
+}
+
+// keep puts entries into the hot log, if there is one, and gives them Data that stay.
+func (q *Sequencer) keep(entries []recovery.Entry) error {
+	ctx := context.Background() // it is in memory
+	var failure error
+	if hot, ok := q.opts.Hot.(adopter); ok {
+		if failure = hot.Adopt(ctx, q.opts.Namespace, entries); failure == nil {
+			return nil
+		}
+	}
+	for i := range entries {
+		entries[i].Data = bytes.Clone(entries[i].Data)
+	}
+	if failure != nil || q.opts.Hot == nil {
+		return failure
+	}
+	return q.opts.Hot.Append(ctx, q.opts.Namespace, entries)
 }
 
 // moveTo notes that there is nothing more up to an offset. It needs Stream.dispatch.
