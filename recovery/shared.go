@@ -29,7 +29,8 @@ type SharedOptions struct {
 	Namespace string
 
 	// Hot gets every entry right before it is handed out; nil: none. It makes
-	// reads of what this server has seen cheap. It is not closed.
+	// reads of what this server has seen cheap. It is not closed. One that has the
+	// method Adopt of memory.Log spares a copy.
 	Hot HotLog
 
 	// Deliver hands entries out to local sockets. It is called with ascending

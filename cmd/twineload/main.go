@@ -17,6 +17,8 @@
 // The users' connections are held by worker processes, because a process may only open so many files. The result tells how
 // busy the tool itself was: where that was the bottleneck, the times are its own and not the server's.
 //
+// Seconds in which deliveries were late are listed, the slowest of them; --json has all seconds.
+//
 // The exit status is 0 if nothing failed and nothing was lost, 1 if something was, and 2 if the load could not be made. It
 // needs Linux.
 package main

@@ -65,6 +65,10 @@ func TestPeersThatAreGone(t *testing.T) {
 	}
 	crashed.cancel()
 	_ = crashed.pubsub.Close()
+	eventually(t, "Redis has seen the connection end", func() bool {
+		listening, err := a.rdb.PubSubNumSub(t.Context(), crashed.channel(crashed.Name())).Result()
+		return err == nil && listening[crashed.channel(crashed.Name())] == 0
+	})
 	began := time.Now()
 	if _, err := a.Ask(t.Context(), crashed.Name(), nil); !errors.Is(err, recovery.ErrSilent) {
 		t.Errorf("one that crashed: %v", err)
