@@ -1,6 +1,7 @@
 package memory_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -81,6 +82,40 @@ func TestBytesAreBounded(t *testing.T) {
 	big := fill(t, log, "/", 1, make([]byte, 200_000))
 	if start, _ := log.Start(ctx, "/"); start != big {
 		t.Errorf("start %v, want %v", start, big)
+	}
+}
+
+// What is counted is what is held, whatever the sizes of entries, but for the last piece and an eighth.
+func TestMemoryIsBounded(t *testing.T) {
+	const bound = 4 << 20
+	for _, sizes := range [][]int{{100}, {9_000}, {33_000}, {40_000}, {100, 33_000}, {60_000, 20_000}, {200_000, 10}} {
+		log := memory.NewLog(memory.LogOptions{MaxBytes: bound})
+		o, _ := log.Last(ctx, "/")
+		first := o
+		for i := range 50_000 {
+			o = o.Next()
+			data := bytes.Repeat([]byte{byte(i)}, sizes[i%len(sizes)])
+			if err := log.Append(ctx, "/", []recovery.Entry{{Offset: o, Data: data}}); err != nil {
+				t.Fatal(err)
+			}
+			if start, _ := log.Start(ctx, "/"); i > 1000 && start != first {
+				break // it is full
+			}
+		}
+		if held := log.Held(); held > bound*9/8+64<<10 {
+			t.Errorf("sizes %v: %d bytes are held", sizes, held)
+		}
+		start, _ := log.Start(ctx, "/")
+		page, err := log.Read(ctx, "/", recovery.Query{After: start, Limit: 100_000, MaxBytes: 2 * bound})
+		if err != nil || page.Next != o || len(page.Entries) == 0 {
+			t.Fatalf("sizes %v: %d entries, %v", sizes, len(page.Entries), err)
+		}
+		for i := range page.Entries {
+			data, n := page.Entries[i].Data, int(o.Seq-first.Seq)-len(page.Entries)+i
+			if !bytes.Equal(data, bytes.Repeat([]byte{byte(n)}, sizes[n%len(sizes)])) {
+				t.Fatalf("sizes %v: entry %d has other data", sizes, n)
+			}
+		}
 	}
 }
 

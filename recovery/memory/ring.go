@@ -48,11 +48,25 @@ func (r *ring) pop() {
 	r.first++
 }
 
-// room makes sure that a record of n bytes fits the last piece.
+// room makes sure that a record of n bytes fits the last piece. No piece but the last
+// one has more than an eighth of pieceSize left, so that what is held stays near what
+// is counted when records are large.
 func (r *ring) room(n int) {
-	if last := len(r.pieces) - 1; last < 0 || cap(r.pieces[last])-len(r.pieces[last]) < n {
-		r.pieces = append(r.pieces, make([]byte, 0, max(n, pieceSize)))
+	if last := len(r.pieces) - 1; last >= 0 {
+		piece := r.pieces[last]
+		left := cap(piece) - len(piece)
+		if left >= n {
+			return
+		}
+		if left > pieceSize/8 {
+			r.pieces[last] = append(make([]byte, 0, len(piece)), piece...)
+		}
 	}
+	size := pieceSize
+	if n > pieceSize/2 {
+		size = n
+	}
+	r.pieces = append(r.pieces, make([]byte, 0, size))
 }
 
 // push appends an entry of a namespace; size is what Entry.Size says.
